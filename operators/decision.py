@@ -1,0 +1,45 @@
+"""The decision: what the model said about a span of the session, with everything needed to believe or doubt it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the model says of [start_ns, end_ns) of the session; successive decisions tile the session.
+
+    The span is one hop long and ends lag_ns before the end of the window it was decided from (the model's look-ahead).
+    scores       probability by label, sums to 1
+    presence     stream -> "present" | "partial" (deadline cut it) | "empty" | "closed" | "timeout"
+    age_ns       stream -> age of its newest packet at the window's end; None: never heard of
+    revision     0, or 1 for a decision corrected by late data; both carry the same window
+    latency_ns   stage -> nanoseconds (transport, align, encode, fuse, total ...); "total" runs from the window's end to emission;
+                 empty where the run was not paced by a clock
+    attribution  stream -> share of the decision; empty unless asked for
+    id           hash of (session, window, revision, config digest, model digest): a decision is written once
+    """
+
+    id: str
+    session: str
+    window: int
+    start_ns: int
+    end_ns: int
+    label: str
+    scores: dict[str, float]
+    presence: dict[str, str]
+    age_ns: dict[str, int | None]
+    revision: int
+    model: str
+    latency_ns: dict[str, int] = field(default_factory=dict)
+    attribution: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def decision_id(session: str, window: int, revision: int, digest: str) -> str:
+    """16 hex digits of SHA-256 over the parts; `digest` covers the config and the model."""
+    return hashlib.sha256(f"{session}\0{window}\0{revision}\0{digest}".encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""The parts that the heads are built of: sequences of steps, (B, T, W)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Fill(nn.Module):
+    """Projects every step to a common width and puts a learned null vector where nothing is present.
+
+    `where`, not a product: whatever stands in a missing step, even NaN, cannot leak.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, width)
+        self.null = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, x: Tensor, presence: Tensor) -> Tensor:
+        return torch.where(presence.unsqueeze(-1) > 0.5, self.project(x), self.null)  # (B, T, D), (B, T) -> (B, T, W)
+
+
+class TimeBlock(nn.Module):
+    """Residual dilated convolution over the steps; (B, T, W) -> the same. Source: Bai et al. 2018, temporal convolutional networks."""
+
+    def __init__(self, width: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, kernel_size=3, dilation=dilation, padding=dilation)
+        self.mix = nn.Conv1d(width, width, kernel_size=1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x).transpose(1, 2)  # (B, W, T)
+        h = self.mix(F.relu(self.conv(h)))
+        out: Tensor = x + self.dropout(h.transpose(1, 2))
+        return out
+
+
+def time_blocks(width: int, dilations: tuple[int, ...], dropout: float) -> nn.Sequential:
+    return nn.Sequential(*(TimeBlock(width, dilation, dropout) for dilation in dilations))
+
+
+class LocalCorrelation(nn.Module):
+    """How well two sequences agree at each step, at small relative delays: lips and voice.
+
+    Both are projected to `views` unit vectors a step; the output at step t is the cosine of a[t] with b[t + lag], for lag in -lags..lags,
+    or 0 where either step is missing or outside the window.
+    (B, T, W), (B, T, W), presence (B, T) each -> (B, T, (2 * lags + 1) * views)
+    Source: SyncNet, Chung and Zisserman 2016, "Out of time"; as a layer: FlowNetC's correlation, Dosovitskiy et al. 2015.
+    """
+
+    def __init__(self, width: int, *, lags: int, views: int, dim: int = 16) -> None:
+        super().__init__()
+        self.lags, self.views = lags, views
+        self.left = nn.Linear(width, views * dim)
+        self.right = nn.Linear(width, views * dim)
+
+    @property
+    def channels(self) -> int:
+        return (2 * self.lags + 1) * self.views
+
+    def forward(self, a: Tensor, b: Tensor, a_presence: Tensor, b_presence: Tensor) -> Tensor:
+        steps = a.shape[1]
+        left = self._unit(self.left(a), a_presence).unsqueeze(2)  # (B, T, 1, V, d)
+        right = F.pad(self._unit(self.right(b), b_presence), (0, 0, 0, 0, self.lags, self.lags))  # (B, L + T + L, V, d)
+        delayed = torch.stack([right[:, lag : lag + steps] for lag in range(2 * self.lags + 1)], dim=2)  # (B, T, 2L + 1, V, d)
+        return (left * delayed).sum(-1).flatten(2)  # (B, T, (2L + 1) * V)
+
+    def _unit(self, x: Tensor, presence: Tensor) -> Tensor:
+        x = x.reshape(x.shape[0], x.shape[1], self.views, -1)  # (B, T, V, d)
+        x = x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
+        return x * presence[:, :, None, None]
+
+
+class InstantPool(nn.Module):
+    """(B, T, W) -> (B, 2 W): the step that is decided about, beside a softmax mean of all steps that starts out centred on it."""
+
+    def __init__(self, width: int, steps: int, instant_step: int) -> None:
+        super().__init__()
+        self.instant_step = instant_step
+        self.score = nn.Linear(width, 1)
+        self.nearness = nn.Parameter(-0.2 * (torch.arange(steps) - instant_step).abs().float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.softmax(self.score(x).squeeze(-1) + self.nearness, dim=1)  # (B, T)
+        mean = (weights.unsqueeze(-1) * x).sum(1)  # (B, W)
+        return torch.cat([x[:, self.instant_step], mean], dim=1)

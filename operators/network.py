@@ -1,0 +1,91 @@
+"""The whole network: an encoder for every input and a fusion head, put together as model.yaml says."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from operators.errors import ContractError
+from operators.fusion import InputLayout, Layout
+
+
+class Spec(Protocol):
+    """A parsed model.yaml that can give itself as plain values."""
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+class FusionNetwork(nn.Module):
+    """inputs[name]: (B, T, *shape of one packet), presence[name]: (B, T) of 0 or 1 -> logits (B, labels).
+
+    Serving and training call the two halves: `encode` once for each packet, `fuse` on steps gathered from the embeddings.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.head = head
+
+    def encode(self, name: str, x: Tensor) -> Tensor:
+        return cast(Tensor, self.encoders[name](x))  # (N, *shape) -> (N, D)
+
+    def fuse(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
+        return cast(Tensor, self.head(embeddings, presence))  # (B, T, D) and (B, T) by input -> (B, labels)
+
+    def forward(self, inputs: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
+        embeddings = {name: self.encode(name, x.flatten(0, 1)).reshape(*x.shape[:2], -1) for name, x in inputs.items()}  # (B, T, D)
+        return self.fuse(embeddings, presence)
+
+
+def build_network(spec: Mapping[str, Any] | Spec) -> FusionNetwork:
+    """A fresh network with random weights (torch's generator) for a model.yaml. Raises ContractError for what cannot be built."""
+    content = spec if isinstance(spec, Mapping) else spec.model_dump()
+    encoders = {name: _encoder(name, part) for name, part in content["inputs"].items()}
+    head = _make("head", content["head"], layout=layout_of(content))
+    return FusionNetwork(encoders, head)
+
+
+def layout_of(spec: Mapping[str, Any]) -> Layout:
+    """What the head has to know of a model.yaml."""
+    window = spec["window"]
+    centre_ms = window["length_ms"] - window.get("lag_ms", 0) - window["hop_ms"] / 2
+    return Layout(
+        inputs={name: InputLayout(steps=part.get("steps", 1), dim=part["encoder"]["dim"]) for name, part in spec["inputs"].items()},
+        labels=len(spec["labels"]),
+        instant=centre_ms / window["length_ms"],
+    )
+
+
+def _encoder(name: str, part: Mapping[str, Any]) -> nn.Module:
+    if hasattr(nn.ModuleDict, name):
+        raise ContractError(f"an input cannot be called {name!r}: torch uses that name itself")
+    return _make(f"inputs.{name}.encoder", part["encoder"], shape=tuple(part["shape"]))
+
+
+def _make(key: str, use: Mapping[str, Any], **given: Any) -> nn.Module:  # noqa: ANN401 - the options of any encoder or head
+    """Options are checked against the constructor before it is called: a typo is told from a mistake inside it."""
+    made = _class(key, use["use"])
+    options = {**{name: value for name, value in use.items() if name != "use"}, **given}
+    try:
+        inspect.signature(made).bind(**options)
+    except TypeError as error:
+        raise ContractError(f"{key}: {use['use']} {error}; it takes {inspect.signature(made)}") from None
+    return made(**options)
+
+
+def _class(key: str, use: str) -> type[nn.Module]:
+    """`operators.module:Class`. Only classes written under operators: a model directory must not choose what else gets imported."""
+    module, _, name = use.partition(":")
+    if not module.startswith("operators."):
+        raise ContractError(f"{key}: only modules under operators. may be named, got {use!r}")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError:
+        raise ContractError(f"{key}: there is no module {module}") from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith("operators.")):
+        raise ContractError(f"{key}: {use} is not a network of this project")
+    return found

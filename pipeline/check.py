@@ -1,0 +1,121 @@
+"""What can be found out before anything starts: each part is made once, each file is opened and closed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from operators.errors import ContractError
+from operators.packet import Packet
+from operators.tensorize import packet_array
+from pipeline.configerrors import did_you_mean
+from pipeline.plan import Plan
+from pipeline.ports import StreamSpec
+from pipeline.runtime.intake import Intake
+
+TASTE_NS = 2_000_000_000
+"""So much of a file is read to see what its packets look like after all transforms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """One of the model's inputs and what feeds it. spec None: its source is live and was not opened, or has no such stream."""
+
+    input: str
+    stream: str | None
+    spec: StreamSpec | None
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """end_ns: where the longest file ends; None: unknown, or a source is live."""
+
+    feeds: Sequence[Feed]
+    notes: Sequence[str]
+    end_ns: int | None
+
+
+def check_plan(plan: Plan, *, engines: bool) -> Checked:
+    """Opens the sources that are files; engines: also makes the backend and takes the first packets through the transforms.
+
+    Raises ConfigError, SourceError, BackendError.
+    """
+    if engines:
+        plan.make_backend()
+    feeds: dict[str, Feed] = {name: Feed(input=name, stream=None, spec=None) for name in plan.model.spec.inputs}
+    ends: list[int | None] = []
+    for name in plan.config.sources:
+        found, end_ns = _open(plan, name)
+        feeds |= {feed.input: feed for feed in found}
+        ends.append(end_ns)
+        if engines:
+            _check_shapes(plan, name)
+    if not any(feed.spec is not None or feed.live for feed in feeds.values()):
+        first = next(iter(plan.config.inputs))
+        raise plan.config.error(
+            ("inputs", first), "no source has any of the streams that feed the model", "see `inputs` and the file's tracks"
+        )
+    missing = [feed for feed in feeds.values() if feed.stream is not None and feed.spec is None and not feed.live]
+    lost = [f"{feed.stream} is not there: {feed.input} is masked in every decision" for feed in missing]
+    known = [end_ns for end_ns in ends if end_ns is not None]
+    return Checked(feeds=list(feeds.values()), notes=[*plan.notes, *lost], end_ns=max(known) if known and len(known) == len(ends) else None)
+
+
+def _open(plan: Plan, name: str) -> tuple[list[Feed], int | None]:
+    source = plan.make_source(name)
+    fed = plan.source_inputs(name)
+    if source.live:
+        return [Feed(input=wanted, stream=f"{name}.{stream}", spec=None, live=True) for stream, wanted in fed.items()], None
+    try:
+        specs = {spec.name: spec for spec in source.open({})}
+        for stream, wanted in fed.items():
+            _check_kind(plan, name, stream, wanted, specs)
+        return [Feed(input=wanted, stream=f"{name}.{stream}", spec=specs.get(stream)) for stream, wanted in fed.items()], source.end_ns()
+    except ContractError as error:
+        raise plan.config.error(("sources", name), str(error), "correct the option it names") from None
+    finally:
+        source.close()
+
+
+def _check_kind(plan: Plan, name: str, stream: str, wanted: str, specs: dict[str, StreamSpec]) -> None:
+    """The stream's kind is the input's; a name that is not there is a slip of the pen where its source has one of that kind."""
+    kind = plan.model.spec.inputs[wanted].kind
+    if stream in specs:
+        if specs[stream].kind != kind:
+            fits = [f"{name}.{spec.name}" for spec in specs.values() if spec.kind == kind]
+            hint = f"use {' or '.join(fits)}" if fits else f"{name} has no {kind} stream"
+            raise plan.config.error(("inputs", wanted), f"{name}.{stream} is {specs[stream].kind}, but the model wants {kind}", hint)
+        return
+    if any(spec.kind == kind for spec in specs.values()):
+        raise plan.config.error(("inputs", wanted), f"{name} has no stream {stream!r}", did_you_mean(stream, specs, f"{name} has"))
+
+
+def _check_shapes(plan: Plan, name: str) -> None:
+    """The model's contract: what the transforms make of a packet is what its encoder takes."""
+    intake = Intake(plan, name)  # makes the transforms, and so judges their options too
+    if intake.live:
+        return
+    waiting = set(intake.open())
+    try:
+        for _, event in intake.events(0, TASTE_NS):
+            if isinstance(event, Packet) and event.stream in waiting:
+                waiting.remove(event.stream)
+                _check_shape(plan, event)
+            if not waiting:
+                break
+    finally:
+        intake.close()
+
+
+def _check_shape(plan: Plan, packet: Packet) -> None:
+    wanted = plan.model.spec.inputs[packet.stream]
+    try:
+        got = packet_array(packet)
+    except ContractError as error:
+        raise plan.config.error(("inputs", packet.stream), str(error), "add a transform to the model, or to `transforms`") from None
+    if got.shape != tuple(wanted.shape) or got.dtype != np.dtype(wanted.dtype):
+        problem = f"its packets come out as {got.dtype} {got.shape}, but the model wants {wanted.dtype} {tuple(wanted.shape)}"
+        raise plan.config.error(("inputs", packet.stream), problem, f"add a transform under transforms.{packet.stream} that makes it so")

@@ -1,0 +1,137 @@
+"""What the engine knows of the run: the newest report of every process, put together across their restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pipeline.ports import EdgeCount, Kind, Status, StreamStatus
+from pipeline.runtime.tally import add_drops
+
+State = Literal["starting", "running", "degraded", "ended", "failed"]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """A count that begins again at 0 with every generation of its process; replays: it counts the same things again."""
+
+    replays: bool
+    generation: int = -1
+    before: Counter[str] = field(default_factory=Counter)
+    now: Counter[str] = field(default_factory=Counter)
+
+    def take(self, generation: int, counts: Mapping[str, int]) -> None:
+        if generation < self.generation:
+            return  # the last words of one that was replaced
+        if generation > self.generation:
+            if not self.replays:
+                self.before += self.now
+            self.generation = generation
+        self.now = Counter({key: int(count) for key, count in counts.items()})
+
+    def total(self) -> Counter[str]:
+        return self.before + self.now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What does not come from reports. kinds: the model's inputs; source_of: input -> source; restarts: said by the supervisors."""
+
+    session: str
+    model: str
+    backend: str
+    end_ns: int | None
+    kinds: Mapping[str, Kind]
+
+
+class Board:
+    """Takes reports, gives Status. replays: at full speed a restarted process begins again, so its counts replace the old ones."""
+
+    def __init__(self, inputs: Mapping[str, str], *, replays: bool) -> None:
+        self._inputs = dict(inputs)
+        self._replays = replays
+        self._core = _Sum(replays)
+        self._sent = {name: _Sum(replays) for name in inputs}
+        self._edge_drops = {name: _Sum(replays) for name in inputs}
+        self._unfit = {name: _Sum(replays) for name in inputs}
+        self._got = {name: _Sum(replays) for name in inputs}
+        self._stream_sums: dict[str, _Sum] = {}
+        self._streams: dict[str, StreamStatus] = {}
+        self.lost: set[str] = set()
+        self.closed: set[str] = set()
+        self.now_ns = 0
+        self.decisions = 0
+        self.last_window = -1
+        self.events: list[str] = []
+
+    def ingest(self, report: Mapping[str, Any]) -> None:
+        """A report of an IngestLoop."""
+        generation = report["generation"]
+        for name, edge in report["edges"].items():
+            sums = {"entered": edge["entered"], "left": edge["left"], "waiting": edge["waiting"]}
+            self._sent[name].take(generation, sums)
+            self._edge_drops[name].take(generation, edge["dropped"])
+        for name, dropped in report["dropped"].items():
+            self._unfit[name].take(generation, dropped)
+
+    def fusion(self, report: Mapping[str, Any]) -> None:
+        """A report of a FusionLoop."""
+        generation = report["generation"]
+        self.now_ns = max(self.now_ns, report["now_ns"])
+        self._core.take(generation, report["counts"])
+        for name, counts in report["edges"].items():
+            self._got[name].take(generation, counts)
+        for values in report["streams"]:
+            self._stream(generation, StreamStatus(**values))
+
+    def _stream(self, generation: int, status: StreamStatus) -> None:
+        sums = self._stream_sums.setdefault(status.name, _Sum(self._replays))
+        drops = {f"dropped {reason}": count for reason, count in (status.dropped or {}).items()}
+        sums.take(generation, {"packets": status.packets, "late": status.late, **drops})
+        total = sums.total()
+        dropped = {key.removeprefix("dropped "): count for key, count in total.items() if key.startswith("dropped ")}
+        self._streams[status.name] = replace(status, packets=total["packets"], late=total["late"], dropped=dropped)
+
+    def status(self, facts: Facts, state: State, *, final: bool) -> Status:
+        counts = self._core.total()
+        events, self.events = self.events, []
+        return Status(
+            session=facts.session,
+            runner="ray",
+            model=facts.model,
+            backend=facts.backend,
+            state=state,
+            now_ns=self.now_ns,
+            end_ns=facts.end_ns,
+            decisions=self.decisions,
+            missed_deadlines=counts["missed_deadlines"],
+            skipped=counts["skipped"],
+            revisions=counts["revisions"],
+            streams=[self._stream_status(name, kind) for name, kind in facts.kinds.items()],
+            edges=[self._edge(name, final) for name in self._inputs],
+            events=events,
+            final=final,
+        )
+
+    def _stream_status(self, name: str, kind: Kind) -> StreamStatus:
+        status = self._streams.get(name, StreamStatus(name=name, kind=kind, state="waiting"))
+        if name in self._inputs:
+            status = add_drops(add_drops(status, self._unfit[name].total()), self._edge(name, final=False).dropped)
+        return replace(status, state="lost") if name in self.lost else status
+
+    def _edge(self, name: str, final: bool) -> EdgeCount:
+        """left is what the receiver has; what is neither there nor dropped is under way, or, at the end, lost with a process."""
+        sent, got = self._sent[name].total(), self._got[name].total()
+        dropped = self._edge_drops[name].total()
+        if missing := got["missing"]:
+            dropped["lost_under_way"] = missing
+        left = got["packets"]
+        # What its sender had no time to report has entered all the same.
+        entered = max(sent["entered"], left + dropped.total())
+        waiting = entered - left - dropped.total()
+        if final and waiting:
+            dropped["lost_with_process"] += waiting
+            waiting = 0
+        return EdgeCount(edge=name, entered=entered, left=left, waiting=waiting, dropped=dict(dropped))

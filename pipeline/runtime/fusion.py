@@ -1,0 +1,199 @@
+"""The loop of the fusion process: what comes over the edges goes into the core, what the core says goes to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import zmq
+
+from operators.decision import Decision
+from operators.packet import Closed, CoreEvent, Dropped, Tick, Watermark
+from operators.window import Skipped
+from pipeline.clock import Clock
+from pipeline.runtime.bus import EdgeReceiver, Outbox
+from pipeline.runtime.core import unused
+from pipeline.runtime.pace import Pace
+from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, speed_of
+from pipeline.runtime.tally import Tallies
+from pipeline.runtime.wires import Wires
+
+REPORT_NS = 200_000_000
+POLL_MS = 20
+SPARE_NS = 3_000_000
+"""What a decision takes from the core to the one who reads it."""
+AHEAD_NS = 5_000_000_000
+"""At full speed no input is read further ahead of the slowest than this: what waits, waits at its source."""
+STUCK_NS = 1_000_000_000
+"""... unless the slow ones say nothing for so long of real time: a source that makes no promises must not stop the others."""
+
+
+class FusionLoop:
+    """One start of the core of one session. open, run, close. `lose` may be called from another thread."""
+
+    def __init__(self, plan: RunPlan, wires: Wires, generation: int, clock: Clock, stop: Callable[[], bool]) -> None:
+        self._plan, self._wires, self._generation, self._clock, self._stop = plan, wires, generation, clock, stop
+        self._speed = speed_of(plan)
+        self._tallies = Tallies(kinds_of(plan))
+        self._lost: SimpleQueue[str] = SimpleQueue()
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._outbox = Outbox(self._context, wires.engine)
+        self._edges = {
+            name: EdgeReceiver(self._context, wires.edge(name), wires.inputs, replays=self._speed is None) for name in fed_inputs(plan)
+        }
+        self._pace: Pace | None = None
+        self._report_due_ns = self._heard_ns = clock.now_ns()
+
+    def open(self) -> dict[str, Any]:
+        """Loads and warms the model. Raises BackendError."""
+        backend = self._plan.make_backend()
+        self._core = make_core(self._plan, backend, self._clock)
+        return {"backend": backend.name, "model": self._core.config.model}
+
+    def run(self, epoch_ns: int, decided: int, resumed: bool) -> None:
+        """Until told to stop. resumed: the session ran before; decided: the last window that was decided then, -1: none."""
+        self._start(epoch_ns, decided, resumed)
+        for close in unused(self._plan.align, self._edges):
+            self._feed(close)
+        while not self._stop():
+            self._hear()
+            self._lose_streams()
+            self._tick()
+            self._look_after()
+
+    def lose(self, names: Sequence[str]) -> None:
+        """These streams will not come back."""
+        for name in names:
+            self._lost.put(name)
+
+    def close(self) -> None:
+        for edge in self._edges.values():
+            edge.close()
+        self._outbox.close()
+        self._context.term()
+
+    def _start(self, epoch_ns: int, decided: int, resumed: bool) -> None:
+        if self._speed is None:
+            return  # all is read again from the start: the engine knows what it had
+        self._pace = Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
+        first = max(decided + 1, self._core.first_open_window(self._pace.now_ns()) if resumed else 0)
+        self._core.start(self._pace, first_window=first, spare_ns=SPARE_NS)
+        if first > decided + 1:
+            self._skipped(decided + 1, first)
+
+    def _skipped(self, index: int, until: int) -> None:
+        align = self._plan.align
+        start_ns, end_ns = align.window_start_ns(index), align.window_start_ns(until)
+        self._core.counts["skipped"] += until - index
+        self._gave(Skipped(index=index, count=until - index, start_ns=start_ns, end_ns=end_ns))
+
+    # -- in
+
+    def _hear(self) -> None:
+        heard = [self._hear_one(edge) for edge in self._readable()]
+        now_ns = self._clock.now_ns()
+        if any(heard):
+            self._heard_ns = now_ns
+            return
+        sockets = [edge.socket for edge in self._readable()]
+        timeout_ms = self._poll_ms()
+        if sockets:
+            zmq.select(sockets, [], [], timeout_ms / 1000)
+        else:
+            self._clock.sleep_until(now_ns + timeout_ms * 1_000_000)
+
+    def _hear_one(self, edge: EdgeReceiver) -> int:
+        count = 0
+        for item in edge.receive():
+            count += 1
+            if isinstance(item, Dropped):
+                continue  # counted by the edge
+            self._feed(item.event, self._clock.now_ns() - item.sent_ns)
+        return count
+
+    def _readable(self) -> list[EdgeReceiver]:
+        """All edges; at full speed those that are not far ahead of the slowest."""
+        if self._pace is not None or self._clock.now_ns() - self._heard_ns > STUCK_NS:
+            return list(self._edges.values())
+        tallies = self._tallies.streams
+        open_names = [name for name in self._edges if not tallies[name].closed]
+        slowest_ns = min((tallies[name].promised_ns for name in open_names), default=0)
+        return [self._edges[name] for name in open_names if tallies[name].promised_ns <= slowest_ns + AHEAD_NS]
+
+    def _poll_ms(self) -> int:
+        """How long to wait for messages: not past the next tick."""
+        tick_ns = self._core.next_tick_ns()
+        if self._pace is None or tick_ns is None:
+            return POLL_MS
+        left_ns = self._pace.clock_ns(tick_ns) - self._clock.now_ns()
+        return max(0, min(POLL_MS, left_ns // 1_000_000))
+
+    def _feed(self, event: CoreEvent | Dropped, transport_ns: int = 0) -> None:
+        if isinstance(event, Closed) and event.stream in self._core.closed:
+            return  # said again for a core that does not know it yet
+        self._tallies.take(event)
+        if not isinstance(event, Dropped):
+            for out in self._core.process(event, transport_ns):
+                self._gave(out)
+
+    def _lose_streams(self) -> None:
+        try:
+            while True:
+                name = self._lost.get_nowait()
+                promised_ns = self._tallies.streams[name].promised_ns
+                now_ns = promised_ns if self._pace is None else max(promised_ns, self._pace.now_ns())
+                self._feed(Watermark(stream=name, time_ns=now_ns))
+                self._feed(Closed(stream=name, time_ns=now_ns))
+        except Empty:
+            return
+
+    def _tick(self) -> None:
+        if self._pace is None:
+            return
+        while (tick_ns := self._core.next_tick_ns()) is not None and self._pace.now_ns() >= tick_ns:
+            deadline_ns = self._core.next_deadline_ns() or 0
+            self._feed(Tick(now_ns=max(deadline_ns, self._pace.now_ns())))
+
+    # -- out
+
+    def _gave(self, out: Any) -> None:  # noqa: ANN401 - whatever a core says
+        self._tallies.gave(out)
+        if isinstance(out, Decision):
+            self._outbox.letter({"from": "fusion", "generation": self._generation, "decision": out.to_json()})
+            while self._pace is None and self._outbox.flush() > POLL_MS and not self._stop():
+                self._outbox.wait(POLL_MS)  # nobody waits for this run, so it waits for its reader
+
+    def _look_after(self) -> None:
+        for line in self._tallies.take_events():
+            self._outbox.letter({"from": "fusion", "generation": self._generation, "event": line})
+        waiting = self._outbox.flush()
+        now_ns = self._clock.now_ns()
+        ended = self._core.ended and not waiting
+        if now_ns >= self._report_due_ns or ended:
+            self._report_due_ns = now_ns + REPORT_NS
+            self._report(ended)
+        if ended:
+            self._clock.sleep_until(now_ns + POLL_MS * 1_000_000)
+
+    def _report(self, ended: bool) -> None:
+        now_ns = self._session_ns()
+        edges = {name: asdict(edge.counts) for name, edge in self._edges.items()}
+        self._outbox.report(
+            {
+                "from": "fusion",
+                "generation": self._generation,
+                "now_ns": now_ns,
+                "counts": dict(self._core.counts),
+                "streams": [asdict(status) for status in self._tallies.statuses(now_ns, paced=self._pace is not None)],
+                "edges": edges,
+                "lost_letters": dict(self._outbox.dropped),
+                "ended": ended,
+            }
+        )
+
+    def _session_ns(self) -> int:
+        if self._pace is not None:
+            return self._pace.now_ns()
+        return max((tally.promised_ns for tally in self._tallies.streams.values()), default=0)

@@ -1,0 +1,125 @@
+"""The loop of one source's process: read, transform, pace, send; say that it lives; after the end, stay and repeat the end.
+
+One thread does it all, so a heartbeat means progress: a source that hangs falls silent and is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import zmq
+
+from operators.packet import Closed, Dropped, StreamEvent
+from pipeline.clock import Clock
+from pipeline.runtime.bus import EdgeSender, Outbox
+from pipeline.runtime.intake import Intake
+from pipeline.runtime.pace import Pace
+from pipeline.runtime.parts import RunPlan, speed_of, until_of
+from pipeline.runtime.wires import Wires
+
+REPORT_NS = 200_000_000
+SLICE_NS = 20_000_000
+"""The longest sleep: what waits in a queue is looked after at least so often."""
+
+
+class IngestLoop:
+    """One start of one source. open, run, close."""
+
+    def __init__(self, plan: RunPlan, name: str, wires: Wires, generation: int, clock: Clock, stop: Callable[[], bool]) -> None:
+        self._intake = Intake(plan, name)
+        self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
+        self._speed, self._until_ns = speed_of(plan), until_of(plan)
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._outbox = Outbox(self._context, wires.engine)
+        self._edges = {wanted: self._edge(plan, wires, wanted) for wanted in self._intake.inputs}
+        self._closed: dict[str, Closed] = {}
+        self._report_due_ns = clock.now_ns()
+        self._ended = False
+
+    def open(self) -> dict[str, Any]:
+        """What it offers, as plain values. Raises SourceError."""
+        specs = self._intake.open()
+        return {"inputs": {wanted: asdict(spec) for wanted, spec in specs.items()}, "end_ns": self._intake.end_ns()}
+
+    def run(self, epoch_ns: int, from_ns: int) -> None:
+        """Until told to stop, also past the source's end. Raises what the source raises."""
+        pace = None if self._speed is None else Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
+        for due_ns, event in self._intake.events(from_ns, self._until_ns):
+            if not self._wait_until(pace, due_ns):
+                return
+            self._send(event)
+        self._ended = True
+        self._report()
+        self._stay()
+
+    def close(self) -> None:
+        self._intake.close()
+        for edge in self._edges.values():
+            edge.close()
+        self._outbox.close()
+        self._context.term()
+
+    def _edge(self, plan: RunPlan, wires: Wires, name: str) -> EdgeSender:
+        place = wires.inputs.index(name)
+        return EdgeSender(self._context, wires.edge(name), plan.edge(name), self._clock, stream=place, generation=self._generation)
+
+    def _wait_until(self, pace: Pace | None, due_ns: int) -> bool:
+        """False: told to stop."""
+        target_ns = 0 if pace is None else pace.clock_ns(due_ns)
+        while not self._stop():
+            now_ns = self._clock.now_ns()
+            self._look_after(now_ns)
+            if now_ns >= target_ns:
+                return True
+            self._clock.sleep_until(min(target_ns, now_ns + SLICE_NS))
+        return False
+
+    def _send(self, event: StreamEvent) -> None:
+        if isinstance(event, Dropped):
+            return  # counted by the intake
+        edge = self._edges[event.stream]
+        while edge.full and not self._stop():
+            edge.wait(SLICE_NS // 1_000_000)
+            edge.flush()
+            self._look_after(self._clock.now_ns())
+        edge.put(event)
+        if isinstance(event, Closed):
+            self._closed[event.stream] = event
+
+    def _stay(self) -> None:
+        # Who is listening may be another one than before, who does not know: so the close is said again and again.
+        while not self._stop():
+            now_ns = self._clock.now_ns()
+            if self._look_after(now_ns):
+                for name, close in self._closed.items():
+                    self._edges[name].put(close)
+            self._clock.sleep_until(now_ns + SLICE_NS)
+
+    def _look_after(self, now_ns: int) -> bool:
+        """Sends what waits; now and then a report, and then True."""
+        for edge in self._edges.values():
+            if len(edge.queue):
+                edge.flush()
+        if now_ns < self._report_due_ns:
+            return False
+        self._report_due_ns = now_ns + REPORT_NS
+        self._report()
+        return True
+
+    def _report(self) -> None:
+        self._outbox.report(
+            {
+                "from": self._name,
+                "generation": self._generation,
+                "edges": {name: _counts(edge) for name, edge in self._edges.items()},
+                "dropped": {name: dict(dropped) for name, dropped in self._intake.dropped.items()},
+                "ended": self._ended,
+            }
+        )
+
+
+def _counts(edge: EdgeSender) -> dict[str, Any]:
+    queue = edge.queue
+    return {"entered": queue.entered, "left": queue.left, "waiting": queue.waiting, "dropped": dict(queue.dropped)}

@@ -1,0 +1,112 @@
+"""One source of a plan, from what it delivers to the events of the model's inputs: rename, transform, close."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from operators.operator import Operator, run_chain
+from operators.packet import Closed, Dropped, Packet, StreamEvent, Watermark
+from pipeline.ports import Source, StreamSpec, Wanted
+
+
+class IntakePlan(Protocol):
+    """The part of a `pipeline.plan.Plan` that an intake wants."""
+
+    def make_source(self, name: str) -> Source: ...
+
+    def source_inputs(self, name: str) -> Mapping[str, str]: ...
+
+    def wanted(self, name: str) -> Mapping[str, Wanted]: ...
+
+    def make_transforms(self, name: str) -> list[Operator]: ...
+
+
+class Intake:
+    """Opens a source and reads it, once. Used by both runners, so that both read alike.
+
+    promised[input]  until when the input is known to be complete (its newest promise, after transforms)
+    dropped[input]   what its transforms did not let through, by reason
+    """
+
+    def __init__(self, plan: IntakePlan, name: str) -> None:
+        self.name = name
+        self._source = plan.make_source(name)
+        self._wanted = plan.wanted(name)
+        self._inputs = dict(plan.source_inputs(name))
+        self._chains = {wanted: plan.make_transforms(wanted) for wanted in self._inputs.values()}
+        self._missing: list[str] = []
+        self._open = set(self._chains)
+        self.promised = dict.fromkeys(self._chains, 0)
+        self.dropped: dict[str, Counter[str]] = {name: Counter() for name in self._chains}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(self._chains)
+
+    @property
+    def live(self) -> bool:
+        return self._source.live
+
+    def open(self) -> dict[str, StreamSpec]:
+        """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""
+        specs = {spec.name: spec for spec in self._source.open(self._wanted)}
+        self._missing = [wanted for stream, wanted in self._inputs.items() if stream not in specs]
+        return {wanted: specs[stream] for stream, wanted in self._inputs.items() if stream in specs}
+
+    def end_ns(self) -> int | None:
+        return self._source.end_ns()
+
+    def close(self) -> None:
+        self._source.close()
+
+    def events(self, from_ns: int = 0, until_ns: int | None = None) -> Iterator[tuple[int, StreamEvent]]:
+        """(due_ns, event named by input), in order of due_ns; the last of every input is its Closed.
+
+        from_ns: packets that start before it are left out (a restart). until_ns: what is due then or later is cut off, and
+        the inputs close there. Raises what the source and the transforms raise.
+        """
+        for wanted in self._missing:
+            yield from self._through(wanted, 0, Closed(stream=wanted, time_ns=0))
+        due_ns = from_ns
+        for due_ns, event in self._source.events(from_ns):
+            if until_ns is not None and due_ns >= until_ns:
+                break
+            wanted = self._inputs.get(event.stream, "")
+            if wanted in self._open and not (isinstance(event, Packet) and event.start_ns < from_ns):
+                yield from self._through(wanted, due_ns, replace(event, stream=wanted))
+        else:
+            until_ns = None
+        yield from self.closes(due_ns, until_ns)
+
+    def closes(self, due_ns: int, at_ns: int | None = None) -> Iterator[tuple[int, StreamEvent]]:
+        """Closes the inputs that are still open: at at_ns, else where their promises ended."""
+        for wanted in sorted(self._open):
+            yield from self._through(wanted, due_ns, self._close(wanted, at_ns))
+
+    def lose(self, due_ns: int) -> Iterator[tuple[int, StreamEvent]]:
+        """The same for a source that failed: past the transforms, which may be what failed."""
+        for wanted in sorted(self._open):
+            close = self._close(wanted, due_ns)
+            self._note(close)
+            yield due_ns, close
+
+    def _close(self, wanted: str, at_ns: int | None) -> Closed:
+        return Closed(stream=wanted, time_ns=max(self.promised[wanted], at_ns or 0))
+
+    def _through(self, wanted: str, due_ns: int, event: StreamEvent) -> Iterator[tuple[int, StreamEvent]]:
+        for out in run_chain(self._chains[wanted], [event]):
+            self._note(out)
+            yield due_ns, out
+
+    def _note(self, event: StreamEvent) -> None:
+        match event:
+            case Dropped():
+                self.dropped[event.stream][event.reason] += event.count
+            case Watermark():
+                self.promised[event.stream] = max(self.promised[event.stream], event.time_ns)
+            case Closed():
+                self.promised[event.stream] = max(self.promised[event.stream], event.time_ns)
+                self._open.discard(event.stream)

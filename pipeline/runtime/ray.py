@@ -1,0 +1,233 @@
+"""Ray: starts the processes of a run, sees them die, starts them again. The only `import ray`; it carries no packet.
+
+Hardened, for a runtime that serves one run on one machine: an own token (0600) that every connection must show, no
+dashboard, loopback only, no usage statistics, a private folder, a small object store. Must be set before `import ray`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from operators.errors import ContractError, SensoriumError
+from pipeline.clock import SystemClock
+from pipeline.config import Config
+from pipeline.plan import build_plan
+from pipeline.runtime.fusion import FusionLoop
+from pipeline.runtime.ingest import IngestLoop
+from pipeline.runtime.wires import Wires
+
+OBJECT_STORE_BYTES = 80 << 20
+"""Ray's smallest is 75 MiB; we put nothing into it."""
+SPARE_WORKERS = 1
+"""One idle process waits for the day that an actor dies: it saves a second of every recovery."""
+
+FUSION = "fusion"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What became of an actor: its open() gave `values`, its run() came to its end, or it failed for the reason in `values`."""
+
+    name: str
+    generation: int
+    what: Literal["opened", "ended", "failed"]
+    values: dict[str, Any]
+
+
+class Process:
+    """One loop in a process of Ray's. Errors go out as plain values: nothing of ours is pickled."""
+
+    def __init__(self, config_json: str, digest: str, name: str, wires: dict[str, Any], generation: int) -> None:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        self._stop = threading.Event()
+        self._what = (config_json, digest, name, Wires.from_json(wires), generation)
+        self._loop: IngestLoop | FusionLoop | None = None
+
+    def open(self) -> dict[str, Any]:
+        try:
+            self._loop = _make_loop(*self._what, self._stop.is_set)
+            return self._loop.open()
+        except Exception as error:  # noqa: BLE001 - the process's edge: the engine judges by the type's name and exit code
+            return {"error": described(error)}
+
+    def run(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self._loop is None:
+            return {"error": {"type": "ContractError", "text": "run before open", "exit_code": 1}}
+        try:
+            self._loop.run(**arguments)
+        except Exception as error:  # noqa: BLE001 - as above
+            return {"error": described(error)}
+        finally:
+            self._loop.close()
+        return {}
+
+    def lose(self, names: list[str]) -> dict[str, Any]:
+        if isinstance(self._loop, FusionLoop):
+            self._loop.lose(names)
+        return {}
+
+    def stop(self) -> dict[str, Any]:
+        self._stop.set()
+        return {}
+
+
+class Ingest(Process):
+    """The name that the process shows in `ps`."""
+
+
+class Fusion(Process):
+    """The name that the process shows in `ps`."""
+
+
+def _make_loop(
+    config_json: str, digest: str, name: str, wires: Wires, generation: int, stop: Callable[[], bool]
+) -> IngestLoop | FusionLoop:
+    # The digest is what decisions are named after: that of the plan which the user's process checked, in every process.
+    plan = replace(build_plan(Config.model_validate_json(config_json)), digest=digest)
+    if name == FUSION:
+        return FusionLoop(plan, wires, generation, SystemClock(), stop)
+    return IngestLoop(plan, name, wires, generation, SystemClock(), stop)
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An error as plain values, for another process. exit_code 1 where it is not one of ours."""
+    code = error.exit_code if isinstance(error, SensoriumError) else 1
+    return {"type": type(error).__name__, "text": str(error) or type(error).__name__, "exit_code": code}
+
+
+class RayStage:
+    """A Ray runtime of our own and the actors on it."""
+
+    def __init__(self, config_json: str, digest: str, folder: Path, actors: int) -> None:
+        self._config_json, self._digest = config_json, digest
+        self.wires: Wires | None = None
+        self._actors: dict[str, Any] = {}
+        self._pending: dict[Any, tuple[str, int, Literal["opened", "ended", "told"]]] = {}
+        _harden(folder)
+        import ray
+
+        self._ray: Any = ray
+        trimming = threading.Event()
+        trimmer = threading.Thread(target=_trim, args=(trimming,), daemon=True)
+        trimmer.start()
+        self._ray.init(
+            address="local",
+            num_cpus=actors + SPARE_WORKERS,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            _temp_dir=str(folder),
+            _node_ip_address="127.0.0.1",
+        )
+        trimming.set()
+        trimmer.join()
+        # One thread each for run, for open or lose, and for stop.
+        remote = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=3)
+        self._classes = {True: remote(Fusion), False: remote(Ingest)}
+
+    def make(self, name: str, generation: int) -> None:
+        """Starts an actor and opens it."""
+        if self.wires is None:
+            raise ContractError("actors want to know the wires of their run")
+        actor = self._classes[name == FUSION].remote(self._config_json, self._digest, name, self.wires.to_json(), generation)
+        self._actors[name] = actor
+        self._pending[actor.open.remote()] = (name, generation, "opened")
+
+    def run(self, name: str, generation: int, arguments: dict[str, Any]) -> None:
+        self._pending[self._actors[name].run.remote(arguments)] = (name, generation, "ended")
+
+    def lose(self, names: list[str]) -> None:
+        """Tells the fusion actor that these inputs will not come back."""
+        if FUSION in self._actors:
+            self._pending[self._actors[FUSION].lose.remote(names)] = (FUSION, -1, "told")
+
+    def kill(self, name: str) -> None:
+        """At once, whatever it is doing."""
+        actor = self._actors.pop(name, None)
+        if actor is not None:
+            self._ray.kill(actor, no_restart=True)
+        self._pending = {ref: about for ref, about in self._pending.items() if about[0] != name}
+
+    def messages(self) -> Iterator[Message]:
+        """What has become of the actors since the last call; does not wait."""
+        if not self._pending:
+            return
+        ready, _ = self._ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
+        for ref in ready:
+            about = self._pending.pop(ref, None)
+            if about is not None:
+                yield from self._message(ref, *about)
+
+    def close(self, patience_s: float) -> None:
+        """Asks all to stop, waits so long for those that run, ends the runtime."""
+        told = [actor.stop.remote() for actor in self._actors.values()]
+        running = [ref for ref, about in self._pending.items() if about[2] == "ended"]
+        if told:
+            self._ray.wait([*told, *running], num_returns=len(told) + len(running), timeout=patience_s)
+        for name in list(self._actors):
+            self.kill(name)
+        self._ray.shutdown()
+
+    def _message(self, ref: Any, name: str, generation: int, what: Literal["opened", "ended", "told"]) -> Iterator[Message]:  # noqa: ANN401
+        try:
+            values = self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
+            # Ray has long texts about a dead actor; which one it was, the name says.
+            died = {"type": type(error).__name__, "text": f"its process died ({type(error).__name__})", "exit_code": 1}
+            yield Message(name=name, generation=generation, what="failed", values=died)
+            return
+        if "error" in values:
+            yield Message(name=name, generation=generation, what="failed", values=values["error"])
+        elif what != "told":
+            yield Message(name=name, generation=generation, what=what, values=values)
+
+
+UNNEEDED = ("dashboard/dashboard.py", "_private/monitor.py", "_private/log_monitor.py")
+"""Processes that ray.init starts whatever it is told: dashboard, autoscaler, forwarder of logs. On two cores they cost seconds."""
+TRIM_S = 0.05
+
+
+def _trim(done: threading.Event) -> None:
+    """Ends them as they come up, until ray.init has returned and all were looked at once more."""
+    me = psutil.Process()
+    last = False
+    while not last:
+        last = done.wait(TRIM_S)
+        for child in me.children():
+            with contextlib.suppress(psutil.Error):
+                if any(part.endswith(UNNEEDED) for part in child.cmdline()):
+                    child.kill()
+
+
+def _harden(folder: Path) -> None:
+    """Sets the environment that `import ray` and its processes read."""
+    token = folder / "token"
+    handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, secrets.token_hex(32).encode())
+    finally:
+        os.close(handle)
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Even without a dashboard Ray starts its process and waits seconds for it; nothing of ours needs it.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ.pop("RAY_AUTH_TOKEN", None)

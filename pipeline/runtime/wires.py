@@ -1,0 +1,37 @@
+"""Where the processes of one run find each other: sockets in one private folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from operators.errors import ContractError
+
+MAX_PATH = 100
+"""A Unix socket's path has room for 107 bytes; the rest is for the names below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wires:
+    """folder: 0700, of this run only. inputs: the model's inputs in its order; an edge's place in it is its number on the wire."""
+
+    folder: str
+    inputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.folder.encode()) > MAX_PATH - len("/edge-000"):
+            raise ContractError(f"a folder for sockets wants a path of at most {MAX_PATH} bytes, got {self.folder}")
+
+    def edge(self, name: str) -> str:
+        return f"ipc://{self.folder}/edge-{self.inputs.index(name)}"
+
+    @property
+    def engine(self) -> str:
+        return f"ipc://{self.folder}/engine"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Wires:
+        return cls(folder=values["folder"], inputs=tuple(values["inputs"]))

@@ -1,0 +1,68 @@
+"""Segments to tensors: the packets of all segments of a step once, and the windows drawn from each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from operators.network import FusionNetwork
+from pipeline.training.segment import UNLABELLED, Segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """packets: input -> (N, *shape); table: input -> int64 (B, steps), -1 where nothing stands; label: int64 (B,)."""
+
+    packets: dict[str, Tensor]
+    table: dict[str, Tensor]
+    label: Tensor
+
+    def presence(self) -> dict[str, Tensor]:
+        """input -> float32 (B, steps) of 0 or 1."""
+        return {name: (rows >= 0).float() for name, rows in self.table.items()}
+
+
+def make_batch(segments: Sequence[Segment], windows: int, rng: np.random.Generator) -> Batch:
+    """At most `windows` labelled windows of each segment, drawn without repetition."""
+    chosen = [_drawn(segment, windows, rng) for segment in segments]
+    packets, table = {}, {}
+    for name in segments[0].packets:
+        packets[name] = torch.from_numpy(np.concatenate([segment.packets[name] for segment in segments]))
+        table[name] = torch.from_numpy(np.concatenate(_offset_tables(segments, chosen, name)))
+    label = torch.from_numpy(np.concatenate([segment.label[rows] for segment, rows in zip(segments, chosen, strict=True)]))
+    return Batch(packets=packets, table=table, label=label)
+
+
+def forward(network: FusionNetwork, batch: Batch) -> Tensor:
+    """Logits (B, labels): every packet encoded once, its embedding gathered into all windows that use it."""
+    presence = batch.presence()
+    features = {}
+    for name, packets in batch.packets.items():
+        rows = batch.table[name]
+        if not len(packets):
+            packets = packets.new_zeros((1, *packets.shape[1:]))
+        if len(packets) == 1:  # batch normalisation cannot learn from one packet
+            packets = packets.repeat(2, *[1] * (packets.ndim - 1))
+        features[name] = network.encode(name, packets)[rows.clamp(min=0)]  # (B, steps, D)
+    return network.fuse(features, presence)
+
+
+def _drawn(segment: Segment, windows: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    labelled = np.flatnonzero(segment.label != UNLABELLED)
+    return rng.choice(labelled, min(windows, labelled.size), replace=False) if labelled.size else labelled
+
+
+def _offset_tables(
+    segments: Sequence[Segment], chosen: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]], name: str
+) -> list[np.ndarray[tuple[int, int], np.dtype[np.int64]]]:
+    """Rows counted on through the segments."""
+    tables, before = [], 0
+    for segment, rows in zip(segments, chosen, strict=True):
+        table = segment.table[name][rows]
+        tables.append(np.where(table >= 0, table + before, -1))
+        before += len(segment.packets[name])
+    return tables

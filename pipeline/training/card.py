@@ -1,0 +1,81 @@
+"""What a training run says of itself: figures for metrics.json and the part of the model card that nobody should write by hand."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.evaluate import Encoded, Engine, confusion, figures, presence_patterns, softmax
+from pipeline.training.loop import History
+from pipeline.training.segment import Segment
+
+
+def machine() -> str:
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], temperature: float) -> dict[str, Any]:
+    """Figures of the test split: overall, by pattern of presence and by condition."""
+    encoded = Encoded(engine, segments)
+    patterns = presence_patterns(list(segments[0].packets))
+    scored = {name: encoded.score(keep, temperature) for name, keep in patterns.items()}
+    whole = scored["all"]
+    conditions = sorted(set(whole.condition.tolist()))
+    return {
+        "decisions": len(whole.label),
+        "by_presence": {name: _rounded(figures(part, labels)) for name, part in scored.items()},
+        "by_condition": {name: _rounded(figures(whole.of_condition(name), labels)) for name in conditions},
+        "confusion": confusion(whole).tolist(),
+    }
+
+
+def fit_temperature(engine: Engine, segments: Sequence[Segment]) -> float:
+    """The temperature in 0.5 .. 3 with the least negative log-likelihood on these segments (Guo et al. 2017)."""
+    encoded = Encoded(engine, segments, every=2)
+    scored = encoded.score(list(segments[0].packets))
+    logits = np.log(np.maximum(scored.scores, 1e-12))
+    rows = np.arange(len(scored.label))
+
+    def loss(temperature: float) -> float:
+        return float(-np.mean(np.log(np.maximum(softmax(logits / temperature)[rows, scored.label], 1e-12))))
+
+    return min((round(0.5 + 0.05 * step, 2) for step in range(51)), key=loss)
+
+
+def facts(history: History, test: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> str:
+    """Markdown: how it was trained and what it reached on the test split."""
+    best = history.best
+    tables = {**test["by_presence"], **{f"all, {name}": made for name, made in test["by_condition"].items()}}
+    rows = [_row(name, made) for name, made in tables.items()]
+    heads = [key.removeprefix("ap_") for key in next(iter(test["by_presence"].values())) if key.startswith("ap_")]
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"{minutes:.1f} minutes on {machine()}; seed {config['seed']}; {len(history.epochs)} epochs of {config['steps']} steps, "
+            f"the best on validation was number {best.number + 1}.",
+            "",
+            f"## Test split ({test['decisions']} decisions)",
+            "",
+            "| streams | accuracy | " + " | ".join(f"AP {name}" for name in heads) + " |",
+            "|---|---|" + "---|" * len(heads),
+            *rows,
+        ]
+    )
+
+
+def _row(name: str, made: Mapping[str, float | None]) -> str:
+    shown = [made["accuracy"], *(value for key, value in made.items() if key.startswith("ap_"))]
+    return f"| {name} | " + " | ".join("-" if value is None else f"{value:.3f}" for value in shown) + " |"
+
+
+def _rounded(made: Mapping[str, float]) -> dict[str, float | None]:
+    """Four digits; None (null in JSON) for a figure that has no cases."""
+    return {name: None if np.isnan(value) else round(value, 4) for name, value in made.items()}

@@ -1,0 +1,76 @@
+"""Segments for training, composed in a thread beside the computing: numpy and torch let go of Python's lock most of the time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.training.faults import Faults, delayed
+from pipeline.training.segment import Cutter, Segment
+from pipeline.training.session import Dataset
+
+DEADLINE_NS = 150_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Datasets and the share of the training sessions that each gives (any positive numbers)."""
+
+    datasets: tuple[Dataset, ...]
+    shares: tuple[float, ...]
+
+    def segments(self, cutter: Cutter, faults: Faults, deadline_share: float, rng: np.random.Generator) -> Iterator[Segment]:
+        """Without end: a session of some dataset, with faults, in waiting mode or (deadline_share) as it would arrive by a deadline."""
+        streams = [dataset.sessions("train", rng) for dataset in self.datasets]
+        shares = np.array(self.shares) / sum(self.shares)
+        while True:
+            session = faults.apply(next(streams[int(rng.choice(len(streams), p=shares))]), rng)
+            if rng.random() < deadline_share:
+                yield cutter.cut(delayed(session, rng), mode="deadline", deadline_ns=DEADLINE_NS)
+            else:
+                yield cutter.cut(session)
+
+
+@contextmanager
+def ahead(make: Callable[[], Iterator[Segment]], depth: int = 24) -> Iterator[Iterator[Segment]]:
+    """The iterator that make() gives, run in a thread up to `depth` items ahead. Its exception comes out where the item would have."""
+    waiting: queue.Queue[Segment | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in make():
+                _put(waiting, item, stop)
+                if stop.is_set():
+                    return
+            _put(waiting, None, stop)
+        except BaseException as error:  # noqa: BLE001 - carried to the other thread and raised there
+            _put(waiting, error, stop)
+
+    def take() -> Iterator[Segment]:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=work, name="segments", daemon=True)
+    thread.start()
+    try:
+        yield take()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _put(waiting: queue.Queue[Segment | BaseException | None], item: Segment | BaseException | None, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            waiting.put(item, timeout=0.1)
+            return
+        except queue.Full:
+            continue

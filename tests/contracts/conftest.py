@@ -1,0 +1,38 @@
+"""How each source of pipeline/sources is made for its contract test: one line per class, with media made on the spot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tinymedia import clicks, write_media
+
+from pipeline.ports import Source
+from pipeline.sources.faults import Faulty, StreamFaults
+from pipeline.sources.file import MediaFile
+from pipeline.sources.playlist import Playlist
+from pipeline.sources.synthetic import Scene
+
+MAKERS: dict[str, Callable[[Path], Source]] = {
+    "MediaFile": lambda folder: MediaFile(path=clip(folder / "clip.mkv")),
+    "Playlist": lambda folder: Playlist(paths=[clip(folder / "1.mkv"), pictures(folder / "2.mkv"), clip(folder / "3.mkv")], gap_ms=130),
+    "Scene": lambda _: Scene(seconds=2.5, seed=3, width=96, height=72, fps=12.5),
+    "Faulty": lambda folder: Faulty(MediaFile(path=clip(folder / "clip.mkv")), TROUBLE, fault_seed=1),
+}
+TROUBLE = {
+    "video": StreamFaults(delay_ms=30, jitter=0.6, reorder=True, drop=0.2),
+    "audio": StreamFaults(delay_ms=15, jitter=0.5, drift_ppm=300, stalls=((0.3, 0.5),)),
+    "text": StreamFaults(delay_ms=70, jitter=0.3),
+}
+
+
+def clip(path: Path) -> Path:
+    return write_media(path, sound=clicks(1.1, 16000, [0.5]), cues=[(100, 350, "one"), (300, 700, "two")])
+
+
+def pictures(path: Path) -> Path:
+    return write_media(path, stamps_ms=[0, 40, 80, 200])
+
+
+@pytest.fixture
+def make_source(tmp_path: Path) -> Callable[[str], Source]:
+    return lambda name: MAKERS[name](tmp_path)

@@ -1,0 +1,36 @@
+"""Every command and every piece of Python that README.md shows is run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+SHELL = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines() if line.startswith("$ sensorium ")]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_the_readme_shows_commands_and_python():
+    assert len(SHELL) >= 3
+    assert PYTHON
+
+
+@pytest.mark.parametrize("command", SHELL)
+def test_a_command_of_the_readme_works(command, tmp_path):
+    words = shlex.split(command.split("  #")[0])
+    program = shutil.which("sensorium", path=str(Path(sys.executable).parent))
+    assert program, "the command `sensorium` stands beside the interpreter"
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    done = subprocess.run([program, *words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_of_the_readme_runs(code, tmp_path):
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr

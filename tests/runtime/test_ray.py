@@ -1,0 +1,268 @@
+"""The whole runtime with real processes: equal to the reference runner, and still deciding while parts of it die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from fakeplan import Notes
+from tiny_model import write_tiny_model
+from waiting import until
+
+from pipeline.clock import SystemClock
+from pipeline.config import validate
+from pipeline.plan import build_plan
+from pipeline.runtime.engine_process import MARK
+from pipeline.runtime.inline import run_inline
+from pipeline.runtime.listeners import is_loopback, listening
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+TESTS = Path(__file__).parents[1]
+S = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+class Session:
+    """A supervised run in a process of its own, and what its sink was told so far."""
+
+    def __init__(self, folder: Path, model: Path, speed: float | str, faults: dict[str, Any], seconds: float) -> None:
+        self.folder, self.out = folder, folder / "out.jsonl"
+        marker = {"marker": str(folder / "happened")} if faults else {}
+        beat = {"use": "beatsource:Beat", "seconds": seconds}
+        values = {
+            "model": str(model),
+            "sources": {"av": {**beat, "streams": "video,audio", **faults, **marker}, "words": {**beat, "streams": "text"}},
+            "inputs": {"video": "av.video", "audio": "av.audio", "text": "words.text"},
+            "run": {"speed": speed},
+        }
+        self.config = validate(values, {}, origin=str(folder / "story.yaml"))
+        (folder / "config.json").write_text(json.dumps(values))
+        self.process = subprocess.Popen(
+            [sys.executable, str(TESTS / "supervised.py"), "config.json", "out.jsonl", str(folder / "runs")],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+        until(lambda: list((folder / "runs").glob("*/run.json")), 30, "a run directory")
+        self.scratch = json.loads(next((folder / "runs").glob("*/run.json")).read_text())["scratch"]
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self.out.exists():
+            return []
+        return [json.loads(line) for line in self.out.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def decisions(self) -> list[dict[str, Any]]:
+        return [line["decision"] for line in self.lines() if "decision" in line]
+
+    def statuses(self) -> list[dict[str, Any]]:
+        return [line["status"] for line in self.lines() if "status" in line]
+
+    def events(self) -> list[str]:
+        return [line for status in self.statuses() for line in status["events"]]
+
+    def ours(self) -> dict[str, psutil.Process]:
+        """The engine and its descendants by their titles."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK, "").startswith(self.scratch):
+                    found[" ".join(process.cmdline())] = process
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def titled(self, title: str) -> psutil.Process | None:
+        return next((process for name, process in self.ours().items() if title in name), None)
+
+    def wait_decided(self, count: int) -> None:
+        until(lambda: len(self.decisions()) >= count or self.process.poll() is not None, 60, f"{count} decisions")
+        assert self.process.poll() is None, self.process.communicate()
+
+    def end(self) -> tuple[int, str]:
+        _, errors = self.process.communicate(timeout=90)
+        return self.process.returncode, errors
+
+    def left_behind(self) -> list[object]:
+        """Processes, files, sockets: everything that should be gone."""
+        return [*self.ours(), *(self.folder / "runs").glob("*"), *Path(self.scratch).glob("**"), *ray_shm()]
+
+
+def ray_shm() -> list[Path]:
+    return [path for path in Path("/dev/shm").glob("*") if "plasma" in path.name or "ray" in path.name]
+
+
+@pytest.fixture
+def start(tmp_path: Path, model: Path) -> Iterator[Any]:
+    sessions = []
+
+    def begin(speed: float | str = 1, seconds: float = 4.0, **faults: Any) -> Session:
+        sessions.append(Session(tmp_path, model, speed, faults, seconds))
+        return sessions[-1]
+
+    yield begin
+    for session in sessions:
+        if session.process.poll() is None:
+            session.process.kill()
+            session.process.communicate()
+
+
+def inline(session: Session) -> list[dict[str, Any]]:
+    notes = Notes()
+    run_inline(build_plan(session.config), [notes], SystemClock())
+    return [decision.to_json() for decision in notes.decisions]
+
+
+def assert_conserved(status: dict[str, Any]) -> None:
+    for edge in status["edges"]:
+        assert edge["entered"] == edge["left"] + edge["waiting"] + sum(edge["dropped"].values()), edge
+
+
+def test_ray_decides_as_the_reference_runner_does(start: Any) -> None:
+    session = start("max", seconds=20)
+    code, errors = session.end()
+    assert (code, errors) == (0, "")
+    assert len(session.decisions()) == 250
+    assert session.decisions() == inline(session)
+    final = session.statuses()[-1]
+    assert final["final"]
+    assert final["state"] == "ended"
+    assert [(e["entered"], e["left"], e["dropped"]) for e in final["edges"]] == [(500, 500, {}), (500, 500, {}), (40, 40, {})]
+    assert session.left_behind() == []
+
+
+@pytest.mark.parametrize("victim", ["ray::Ingest", "ray::Fusion"])
+def test_a_killed_actor_at_full_speed_costs_time_but_no_decision(start: Any, victim: str) -> None:
+    session = start("max", seconds=400)
+    session.wait_decided(20)
+    session.titled(victim).kill()
+    code, errors = session.end()
+    assert (code, errors) == (0, "")
+    assert session.decisions() == inline(session)
+    assert any("failed: its process died" in line for line in session.events())
+    assert_conserved(session.statuses()[-1])
+
+
+def test_decisions_go_on_while_an_ingest_actor_and_the_fusion_actor_are_killed(start: Any) -> None:
+    session = start(1, seconds=12)
+    session.wait_decided(10)
+    ports = list(listening(session.process.pid))
+    assert ports
+    assert all(is_loopback(address) for _, address, _ in ports)
+    killed_at = len(session.decisions())
+    victims = [process for name, process in session.ours().items() if "ray::Ingest" in name]
+    assert victims
+    for victim in victims:
+        victim.kill()
+    until(lambda: any(d["presence"]["audio"] == "timeout" for d in session.decisions()[killed_at:]), 20, "masked decisions")
+    until(lambda: session.decisions()[-1]["presence"]["audio"] == "present", 20, "audio is back")
+    before = session.decisions()[-1]["window"]
+    session.titled("ray::Fusion").kill()
+    until(lambda: session.decisions()[-1]["window"] > before + 10, 20, "decisions are back")
+    assert session.end()[0] == 0
+    decisions, final = session.decisions(), session.statuses()[-1]
+    windows = [d["window"] for d in decisions if d["revision"] == 0]
+    assert windows == sorted(set(windows))
+    assert len(windows) + final["skipped"] == 150
+    assert_conserved(final)
+    assert session.left_behind() == []
+
+
+def test_an_input_that_kills_its_reader_again_and_again_is_lost_and_the_rest_goes_on(start: Any) -> None:
+    session = start("max", seconds=4, kill_at_ms=2000, always=True)
+    code, _ = session.end()
+    assert code == 0
+    decisions, final = session.decisions(), session.statuses()[-1]
+    assert len(decisions) == 50
+    assert decisions[20]["presence"]["video"] == "present"
+    assert decisions[-1]["presence"]["video"] == "closed"
+    assert {s["name"]: s["state"] for s in final["streams"]} == {"video": "lost", "audio": "lost", "text": "closed"}
+    assert any(line.startswith("source av is lost after 6 failures") for line in session.events())
+
+
+@pytest.mark.parametrize("fault", ["hang_at_ms", "fail_at_ms"])
+def test_a_source_that_hangs_or_raises_is_started_again(start: Any, fault: str) -> None:
+    session = start(1, seconds=14, **{fault: 1000})
+    assert session.end()[0] == 0
+    decisions = session.decisions()
+    assert any(d["presence"]["audio"] == "timeout" for d in decisions)
+    assert decisions[-2]["presence"]["audio"] == "present"
+    wanted = "silent for 5 s" if fault == "hang_at_ms" else "cable eaten"
+    assert any(f"source av failed: {wanted}" in line for line in session.events())
+
+
+def test_a_source_that_cannot_be_opened_ends_the_run_with_its_one_line(start: Any) -> None:
+    session = start(1, missing=True)
+    code, errors = session.end()
+    assert code == 3
+    assert errors == "sensorium: beat: no such device\n"
+    assert session.decisions() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_in_order_and_leaves_nothing(start: Any, number: signal.Signals) -> None:
+    session = start(1, seconds=60)
+    session.wait_decided(5)
+    asked = SystemClock().now_ns()
+    session.process.send_signal(number)
+    code, errors = session.end()
+    assert SystemClock().now_ns() - asked < 5 * S
+    assert (code, errors) == (0, "")
+    assert session.statuses()[-1]["final"]
+    assert session.left_behind() == []
+
+
+def test_a_second_interrupt_ends_it_at_once(start: Any) -> None:
+    session = start(1, seconds=60)
+    session.wait_decided(5)
+    session.process.send_signal(signal.SIGINT)
+    session.process.send_signal(signal.SIGTERM)
+    code, _ = session.end()
+    assert code in (0, 130)
+    assert session.left_behind() == []
+
+
+def test_an_interrupt_during_the_start_is_heard(start: Any) -> None:
+    session = start(1, seconds=60)
+    session.process.send_signal(signal.SIGINT)
+    asked = SystemClock().now_ns()
+    assert session.end()[0] == 0
+    assert SystemClock().now_ns() - asked < 6 * S
+    assert session.left_behind() == []
+
+
+def test_a_killed_engine_is_replaced_and_the_session_goes_on(start: Any) -> None:
+    session = start(1, seconds=20)
+    session.wait_decided(5)
+    engine = session.titled("pipeline.runtime.engine")
+    before = session.decisions()[-1]["window"]
+    engine.kill()
+    until(lambda: session.decisions()[-1]["window"] > before + 15, 40, "decisions are back")
+    session.process.send_signal(signal.SIGINT)
+    assert session.end()[0] == 0
+    windows = [d["window"] for d in session.decisions()]
+    assert windows == sorted(set(windows))
+    assert any("engine failed" in line for line in session.events())
+    assert session.left_behind() == []
+
+
+def test_when_the_supervisor_is_killed_the_engine_ends_itself(start: Any) -> None:
+    session = start(1, seconds=60)
+    session.wait_decided(5)
+    session.process.kill()
+    session.process.communicate()
+    until(lambda: not session.ours(), 20, "no process of ours")
+    assert ray_shm() == []
