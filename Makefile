@@ -25,7 +25,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check $(MODULES)
 	$(BIN)/ruff format --check $(MODULES)
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/readme
 
 bench: $(VENV)/.dev

@@ -27,7 +27,10 @@ class TrueSpan:
 
 
 def read_truth(path: Path) -> list[TrueSpan]:
-    """JSON lines of start_ms, end_ms (or start_ns, end_ns) and label; other fields are passed over. Sorted; raises ConfigError where spans overlap."""
+    """JSON lines of start_ms, end_ms (or start_ns, end_ns) and label; other fields are passed over.
+
+    Sorted; raises ConfigError where spans overlap.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(str(path), "", f"is larger than {MAX_BYTES >> 20} MiB", "a truth file holds one short line for each span")

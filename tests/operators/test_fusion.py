@@ -68,7 +68,7 @@ def sample(layout, count=5):
     return features, presence
 
 
-@pytest.mark.parametrize(("head", "layout"), pairs())
+@pytest.mark.parametrize(("head", "layout"), list(pairs()))
 class TestEveryHead:
     def test_gives_logits_that_depend_on_their_own_window_alone(self, head, layout):
         made = head(layout, width=16).eval()
