@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
 
 from operators.errors import ConfigError
 from pipeline.configerrors import first_error, place_of
@@ -49,7 +49,12 @@ def _stream_of_source(value: str) -> str:
 
 
 Milliseconds = Annotated[float, Field(ge=0, le=3_600_000)]
-Seconds = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str), Field(gt=0, le=366 * 86_400)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0, le=366 * 86_400),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 366 * 86_400}, {"type": "string"}]}),
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")]
 
@@ -210,7 +215,16 @@ def _session_name(origin: str) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema that editors check configs with."""
+    """The JSON schema that editors check configs with; the same text whatever version of pydantic makes it."""
     schema = Config.model_json_schema()
     del schema["properties"]["origin"]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return cast(dict[str, Any], _settled({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}))
+
+
+def _settled(value: object) -> object:
+    """Without what versions of pydantic write differently: 150.0 for 150, and an `enum` that says what `const` says."""
+    if isinstance(value, dict):
+        return {key: _settled(inner) for key, inner in value.items() if not (key == "enum" and "const" in value)}
+    if isinstance(value, list):
+        return [_settled(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
