@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import types
 from collections.abc import Iterable, Mapping
-from typing import get_args, get_origin
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,7 +26,9 @@ _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping of key: value",
     "model_type": "a mapping of key: value",
+    "dataclass_type": "a mapping of key: value",
     "list_type": "a list",
+    "tuple_type": "a list",
     "path_type": "a path",
     "finite_number": "a finite number",
     "greater_than_equal": ">= {ge}",
@@ -33,10 +37,12 @@ _EXPECTED = {
     "less_than": "< {lt}",
     "literal_error": "{expected}",
     "string_too_short": "at least one character",
-    "too_short": "at least one entry",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only, at most 64",
     "value_error": "{error}",
 }
+_NOT_KNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def shown(value: object, key: str = "") -> str:
@@ -44,10 +50,17 @@ def shown(value: object, key: str = "") -> str:
     if is_secret(key):
         return "***"
     try:
-        text = mask(json.dumps(value, ensure_ascii=False, default=str))
+        text = mask(json.dumps(_open(value), ensure_ascii=False, default=str))
     except ValueError:
         text = mask(repr(value))
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"
+
+
+def _open(value: object) -> object:
+    """Without the values of secret keys inside it."""
+    if isinstance(value, Mapping):
+        return {key: "***" if is_secret(str(key)) else _open(inner) for key, inner in value.items()}
+    return [_open(inner) for inner in value] if isinstance(value, list) else value
 
 
 def did_you_mean(name: str, known: Iterable[str], what: str = "known") -> str:
@@ -68,36 +81,47 @@ def place_of(path: KeyPath, places: Places, file: str) -> str:
     return file
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong with a value: where inside it, what it is, what to do."""
+
+    path: KeyPath
+    problem: str
+    hint: str
+
+
 def first_error(error: ValidationError, model: type[BaseModel], values: object, places: Places, file: str) -> ConfigError:
-    """The error to show of many: a key that is not known goes first, since it explains the one that is missing."""
+    """The error to show of many, with the line of its mistake."""
+    mistake = first_mistake(error, model, values)
+    return ConfigError(place_of(mistake.path, places, file), dotted(mistake.path), mistake.problem, mistake.hint)
+
+
+def first_mistake(error: ValidationError, annotation: object, value: object, name: str = "") -> Mistake:
+    """The mistake to show of many: a key that is not known goes first, since it explains the one that is missing.
+
+    annotation: what `value` was checked against. name: its key, where it was checked alone; the values of some are secret.
+    """
     details = error.errors(include_url=False)
-    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    path = _path_in(first, values)
+    first = min(details, key=lambda detail: detail["type"] not in _NOT_KNOWN)
+    path = _path_in(first, value)
     # One value that fits no branch of a union makes one error for each branch.
-    same = [detail for detail in details if _path_in(detail, values) == path]
-    return _config_error(same, path, model, places, file)
+    same = [detail for detail in details if _path_in(detail, value) == path]
+    return _mistake(same, path, annotation, name)
 
 
-def _config_error(same: list[ErrorDetails], path: KeyPath, model: type[BaseModel], places: Places, file: str) -> ConfigError:
-    detail = same[0]
-    place, key = place_of(path, places, file), dotted(path)
-    field = _field_at(model, path)
-    if detail["type"] == "extra_forbidden":
-        return ConfigError(place, key, "is not a key that is known here", did_you_mean(str(path[-1]), _keys_at(model, path[:-1])))
+def _mistake(same: list[ErrorDetails], path: KeyPath, annotation: object, name: str) -> Mistake:
+    detail, field = same[0], _field_at(annotation, path)
+    if detail["type"] in _NOT_KNOWN:
+        return Mistake(path, "is not a key that is known here", did_you_mean(str(path[-1]), _keys_at(annotation, path[:-1])))
+    if detail["type"] == "missing" and isinstance(path[-1], int):
+        return Mistake(path[:-1], f"got {shown(detail['input'], name)}, expected more entries", "correct it")
     if detail["type"] == "missing":
-        return ConfigError(place, key, "is missing", _example(path, field) or "add it")
-    if detail["loc"][-1] == "[key]":
-        return ConfigError(place, key, f"{str(path[-1])!r} is not a name", f"use {_expected(detail)}")
-    problem = f"got {shown(detail['input'], key)}, expected {' or '.join(dict.fromkeys(_expected(detail) for detail in same))}"
-    return ConfigError(place, key, problem, _near(detail) or _example(path, field) or "correct it")
-
-
-def value_problem(error: ValidationError, got: str) -> str:
-    """'got X, expected A or B' for one value that was checked alone; names the place inside it where that is deeper."""
-    details = error.errors(include_url=False)
-    deeper = [str(part) for part in details[0]["loc"] if isinstance(part, int)] if len(details) == 1 else []
-    expected = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
-    return f"got {got}, expected {expected}{f' at index {deeper[0]}' if deeper else ''}"
+        return Mistake(path, "is missing", _example(path, field) or "add it")
+    if detail["loc"] and detail["loc"][-1] == "[key]":
+        return Mistake(path, f"{str(path[-1])!r} is not a name", f"use {_expected(detail)}")
+    expected = " or ".join(dict.fromkeys(_expected(detail) for detail in same))
+    problem = f"got {shown(detail['input'], dotted((name, *path)))}, expected {expected}"
+    return Mistake(path, problem, _near(detail) or _example(path, field) or "correct it")
 
 
 def _expected(detail: ErrorDetails) -> str:
@@ -148,32 +172,45 @@ def _child(values: object, part: str | int) -> object:
     return _NONE
 
 
-def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
-    found = _model_at(model, path)
-    return [] if found is None else [name for name in found.model_fields if name != "origin"]
+def _keys_at(annotation: object, path: KeyPath) -> list[str]:
+    for option in _options_at(annotation, path):
+        if is_dataclass(option):
+            return [field.name for field in fields(option)]
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return [name for name in option.model_fields if name != "origin"]
+    return []
 
 
-def _field_at(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    """The nearest described field at or above a path."""
-    for length in range(len(path), 0, -1):
-        holder = _model_at(model, path[: length - 1])
-        if holder is not None and path[length - 1] in holder.model_fields:
-            return holder.model_fields[str(path[length - 1])] if length == len(path) else None
+def _field_at(annotation: object, path: KeyPath) -> FieldInfo | None:
+    """What a model says of the key at the end of the path."""
+    for option in _options_at(annotation, path[:-1]) if path else []:
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option.model_fields.get(str(path[-1]))
     return None
 
 
-def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    current: object = model
+def _options_at(annotation: object, path: KeyPath) -> list[object]:
+    """The branches of the annotation of what stands at a path."""
+    options = _branches(annotation)
     for part in path:
-        current = _annotation_of(current, part)
-    found = [option for option in (current, *get_args(current)) if isinstance(option, type) and issubclass(option, BaseModel)]
-    return found[0] if found else None
+        options = [branch for option in options for branch in _branches(_annotation_of(option, part))]
+    return options
+
+
+def _branches(annotation: object) -> list[object]:
+    """A | B as [A, B], whatever is written around them."""
+    if get_origin(annotation) is Annotated:
+        return _branches(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [branch for option in get_args(annotation) for branch in _branches(option)]
+    return [annotation]
 
 
 def _annotation_of(annotation: object, part: str | int) -> object:
+    """Of the value under a key or an index; None where that is not known."""
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return get_type_hints(annotation).get(str(part))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(part))
         return None if field is None else field.annotation
-    if get_origin(annotation) in (dict, list):
-        return get_args(annotation)[-1]
-    return None
+    return get_args(annotation)[-1] if get_origin(annotation) in (dict, list) else None

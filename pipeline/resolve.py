@@ -22,7 +22,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from operators.errors import ConfigError, ContractError
 from operators.operator import Each, Operator
-from pipeline.configerrors import did_you_mean, shown, value_problem
+from pipeline.configerrors import did_you_mean, first_mistake
 from pipeline.yamltext import KeyPath
 
 Fail = Callable[[KeyPath, str, str], ConfigError]
@@ -135,7 +135,8 @@ def _checked(target: Callable[..., Any], options: Mapping[str, object], *, path:
             raise fail((*path, name), f"is not an option of {target.__name__}", did_you_mean(name, parameters, "its options"))
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
-            hint = "name the file: --input FILE" if name in ("path", "paths") else f"write {name}: ..."
+            played = path[0] == "sources" and name in ("path", "paths")
+            hint = "name the file: --input FILE" if played else f"write {name}: ..."
             raise fail((*path, name), f"is missing: {target.__name__} needs it", hint)
     try:
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -153,7 +154,8 @@ def _value(annotation: Any, value: object, path: KeyPath, folder: Path, fail: Fa
     try:
         return _in_folder(adapter.validate_json(json.dumps(value), strict=True), folder)
     except ValidationError as error:
-        raise fail(path, value_problem(error, shown(value, str(path[-1]))), "correct it") from None
+        mistake = first_mistake(error, annotation, value, str(path[-1]))
+        raise fail((*path, *mistake.path), mistake.problem, mistake.hint) from None
 
 
 def _in_folder(value: object, folder: Path) -> object:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from operators.decision import Decision
 from pipeline.ports import Status
-from pipeline.sinks.jsonl import keep_others
+from pipeline.sinks.jsonl import keep_others, naming
 
 ROWS = 64
 """A batch is written every so many decisions, and with every status: what is newer is lost to a kill -9."""
@@ -44,6 +45,7 @@ class ArrowStream:
             ]
         )
         self._batch = pa.RecordBatch
+        self._path = path
         self._file = path.open("wb", buffering=0)
         self._writer = pa.ipc.new_stream(self._file, self._schema)
         self._rows = rows
@@ -60,15 +62,18 @@ class ArrowStream:
         self._write()
 
     def close(self) -> None:
-        self._write()
-        self._writer.close()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with naming(self._path), self._file:
+            self._write()
+            self._writer.close()
+            with suppress(OSError):  # a pipe cannot be synced, and needs not be
+                os.fsync(self._file.fileno())
 
     def _write(self) -> None:
         if self._waiting:
-            self._writer.write_batch(self._batch.from_pylist(self._waiting, schema=self._schema))
+            batch = self._batch.from_pylist(self._waiting, schema=self._schema)
             self._waiting.clear()
+            with naming(self._path):
+                self._writer.write_batch(batch)
 
 
 def _cell(value: object) -> object:

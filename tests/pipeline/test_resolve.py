@@ -17,6 +17,7 @@ from operators.errors import ContractError
 
 @dataclass(frozen=True)
 class Fault:
+    __pydantic_config__ = {"extra": "forbid"}
     drop: float = 0.0
 
 class Thing:
@@ -75,7 +76,10 @@ def test_each_object_is_a_new_one(part):
         ({"path": "x", "cuont": 1}, "sources.s.cuont", "is not an option of Thing"),
         ({}, "sources.s.path", "is missing: Thing needs it"),
         ({"path": "x", "count": -1}, "sources.s", "things_of_a_user:Thing does not take these options (count >= 0 wanted, got -1)"),
-        ({"path": "x", "pairs": [[1]]}, "sources.s.pairs", "got [[1]], expected"),
+        ({"path": "x", "pairs": [[1]]}, "sources.s.pairs.0", "got [1], expected more entries"),
+        ({"path": "x", "pairs": [[1, 2, 3]]}, "sources.s.pairs.0", "got [1, 2, 3], expected at most 2 entries"),
+        ({"path": "x", "faults": {"video": {"drpo": 1}}}, "sources.s.faults.video.drpo", "is not a key that is known here"),
+        ({"path": "x", "faults": {"video": {"drop": "x"}}}, "sources.s.faults.video.drop", "got \"x\", expected a number"),
     ],
 )
 def test_a_wrong_option_is_named(part, options, key, problem):
