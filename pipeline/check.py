@@ -15,8 +15,8 @@ from pipeline.plan import Plan
 from pipeline.ports import StreamSpec
 from pipeline.runtime.intake import Intake
 
-TASTE_NS = 2_000_000_000
-"""So much of a file is read to see what its packets look like after all transforms."""
+TASTE_NS, SIP_NS = 2_000_000_000, 100_000_000
+"""So much of a file is read to see what its packets look like after all transforms: by `check`, and before a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +39,21 @@ class Checked:
 
 
 def check_plan(plan: Plan, *, engines: bool) -> Checked:
-    """Opens the sources that are files; engines: also makes the backend and takes the first packets through the transforms.
+    """Opens the sources that are files and takes their first packets through the transforms.
 
+    engines: also makes the backend, and looks further into the files for a packet that comes through.
     Raises ConfigError, SourceError, BackendError.
     """
     if engines:
         plan.make_backend()
     feeds: dict[str, Feed] = {name: Feed(input=name, stream=None, spec=None) for name in plan.model.spec.inputs}
     ends: list[int | None] = []
+    bad: list[str] = []
     for name in plan.config.sources:
-        found, end_ns = _open(plan, name)
+        found, end_ns = _open(plan, name, bad)
         feeds |= {feed.input: feed for feed in found}
         ends.append(end_ns)
-        if engines:
-            _check_shapes(plan, name)
+        _check_shapes(plan, name, TASTE_NS if engines else SIP_NS)
     if not any(feed.spec is not None or feed.live for feed in feeds.values()):
         first = next(iter(plan.config.inputs))
         raise plan.config.error(
@@ -61,10 +62,12 @@ def check_plan(plan: Plan, *, engines: bool) -> Checked:
     missing = [feed for feed in feeds.values() if feed.stream is not None and feed.spec is None and not feed.live]
     lost = [f"{feed.stream} is not there: {feed.input} is masked in every decision" for feed in missing]
     known = [end_ns for end_ns in ends if end_ns is not None]
-    return Checked(feeds=list(feeds.values()), notes=[*plan.notes, *lost], end_ns=max(known) if known and len(known) == len(ends) else None)
+    end_ns = max(known) if known and len(known) == len(ends) else None
+    return Checked(feeds=list(feeds.values()), notes=[*plan.notes, *lost, *bad], end_ns=end_ns)
 
 
-def _open(plan: Plan, name: str) -> tuple[list[Feed], int | None]:
+def _open(plan: Plan, name: str, bad: list[str]) -> tuple[list[Feed], int | None]:
+    """What of the source feeds the model, and where it ends. bad: takes a line for each file that it leaves out."""
     source = plan.make_source(name)
     fed = plan.source_inputs(name)
     if source.live:
@@ -73,6 +76,7 @@ def _open(plan: Plan, name: str) -> tuple[list[Feed], int | None]:
         specs = {spec.name: spec for spec in source.open({})}
         for stream, wanted in fed.items():
             _check_kind(plan, name, stream, wanted, specs)
+        bad += [f"left out: {problem}" for problem in getattr(source, "bad_files", ())]
         return [Feed(input=wanted, stream=f"{name}.{stream}", spec=specs.get(stream)) for stream, wanted in fed.items()], source.end_ns()
     except ContractError as error:
         raise plan.config.error(("sources", name), str(error), "correct the option it names") from None
@@ -93,14 +97,14 @@ def _check_kind(plan: Plan, name: str, stream: str, wanted: str, specs: dict[str
         raise plan.config.error(("inputs", wanted), f"{name} has no stream {stream!r}", did_you_mean(stream, specs, f"{name} has"))
 
 
-def _check_shapes(plan: Plan, name: str) -> None:
+def _check_shapes(plan: Plan, name: str, taste_ns: int) -> None:
     """The model's contract: what the transforms make of a packet is what its encoder takes."""
     intake = Intake(plan, name)  # makes the transforms, and so judges their options too
     if intake.live:
         return
     waiting = set(intake.open())
     try:
-        for _, event in intake.events(0, TASTE_NS):
+        for _, event in intake.events(0, taste_ns):
             if isinstance(event, Packet) and event.stream in waiting:
                 waiting.remove(event.stream)
                 _check_shape(plan, event)

@@ -21,7 +21,7 @@ from pipeline.config import Config, Use
 from pipeline.configerrors import did_you_mean
 from pipeline.model import Model, load_model
 from pipeline.ports import Backend, Kind, Sink, Source, Wanted
-from pipeline.resolve import Part, require
+from pipeline.resolve import Part, Role
 from pipeline.runtime.edge import EdgePolicy
 from pipeline.yamltext import KeyPath, dotted
 
@@ -155,19 +155,15 @@ def _pace_notes(config: Config) -> list[str]:
 
 
 def _source(config: Config, name: str, use: Use) -> Part:
-    part = _part(config, ("sources", name), use)
-    require(part, ("open", "events", "end_ns", "close"), "source", ("sources", name), config.error)
-    return part
+    return _part(config, ("sources", name), use, ("source", ("open", "events", "end_ns", "close")))
 
 
 def _sink(config: Config, index: int, use: Use) -> Part:
-    part = _part(config, ("sinks", index), use)
-    require(part, ("decision", "status", "close"), "sink", ("sinks", index), config.error)
-    return part
+    return _part(config, ("sinks", index), use, ("sink", ("decision", "status", "close")))
 
 
-def _part(config: Config, path: KeyPath, use: Use) -> Part:
-    return Part(use.use, use.options, path=path, folder=config.folder, fail=config.error)
+def _part(config: Config, path: KeyPath, use: Use, role: Role | None = None) -> Part:
+    return Part(use.use, use.options, path=path, folder=config.folder, fail=config.error, role=role)
 
 
 def _transforms(config: Config, model: Model, name: str) -> list[Part]:

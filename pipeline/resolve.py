@@ -28,6 +28,9 @@ from pipeline.yamltext import KeyPath
 Fail = Callable[[KeyPath, str, str], ConfigError]
 """Makes the ConfigError for a key: (path, problem, hint) -> error."""
 
+Role = tuple[str, Sequence[str]]
+"""source, backend or sink, and the methods that one has."""
+
 _EXTRA_OF = {"sounddevice": "mic", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "onnx": "train", "onnxscript": "train"}
 
 
@@ -35,11 +38,16 @@ class Part:
     """A named class or function with checked options, ready to be made as often as wanted.
 
     path: where it stands in the config (`sources.media`). folder: what its relative paths are relative to.
+    role: what it must be, where its class can tell.
     """
 
-    def __init__(self, use: str, options: Mapping[str, object], *, path: KeyPath, folder: Path, fail: Fail) -> None:
+    def __init__(
+        self, use: str, options: Mapping[str, object], *, path: KeyPath, folder: Path, fail: Fail, role: Role | None = None
+    ) -> None:
         self.use, self._path, self._fail = use, path, fail
         self._target = _import(use, (*path, "use"), fail)
+        if role is not None:  # before the options: those of something else altogether would only puzzle
+            require(self, role[1], role[0], path, fail)
         self._options = _checked(self._target, options, path=path, folder=folder, fail=fail)
 
     @property

@@ -126,7 +126,7 @@ class MediaFile:
         if captions is not None:
             specs = [spec for spec in specs if spec.name != "text"] + [StreamSpec(name="text", kind="text", detail=captions.name)]
         if not specs:
-            raise DecodeError(str(self._path), "holds no video, audio or text track")
+            raise DecodeError(str(self._path), "holds no video, audio or text track: truncated, or something else")
         return specs
 
     def _events(self, from_ns: int) -> Generator[Timed, None, None]:
