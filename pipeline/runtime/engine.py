@@ -1,67 +1,45 @@
-"""The engine process: makes the actors of a run, sees to it that they live, tells the supervisor what they say.
-
-In:  one JSON line on stdin with the `Job`; afterwards the line "stop", or the end of stdin (whoever started us is gone).
-Out: JSON lines on stdout, {"type": "decision" | "status" | "started" | "error" | "ended", ...}, the content under the name of
-     its type. Logs go to stderr.
-"""
+"""One run: starts its actors, sees to it that they live, puts together what they say, passes it on."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
-import zmq
-
-from operators.errors import SensoriumError
-from pipeline.clock import Clock, SystemClock
-from pipeline.config import Config
-from pipeline.plan import build_plan
+from operators.errors import BackendError
+from pipeline.clock import Clock
 from pipeline.runtime.board import Board, Facts, State
-from pipeline.runtime.bus import Inbox
 from pipeline.runtime.codec import status_to_json
+from pipeline.runtime.failure import CannotGoOn, Failure
 from pipeline.runtime.job import Job
-from pipeline.runtime.listeners import refuse_open_ports
 from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, session_end_ns, session_of, speed_of, until_of
-from pipeline.runtime.ray import FUSION, Message, RayStage, described
+from pipeline.runtime.stage import FUSION, Message, Stage
 from pipeline.runtime.supervise import Child, Order, RestartPolicy
-from pipeline.runtime.wires import Wires
 
 STATUS_NS = 250_000_000
 POLL_MS = 20
 HEAD_START_NS = 30_000_000
 """From the decision to start until session time 0: everyone has heard of it by then."""
-STOP_PATIENCE_S = 1.5
 
 
-class Stage(Protocol):
-    """Where actors live; `pipeline.runtime.ray.RayStage` is one."""
+class Mail(Protocol):
+    """What the actors say; `pipeline.runtime.bus.Inbox` is one."""
 
-    def make(self, name: str, generation: int) -> None: ...
-
-    def run(self, name: str, generation: int, arguments: dict[str, Any]) -> None: ...
-
-    def lose(self, names: list[str]) -> None: ...
-
-    def kill(self, name: str) -> None: ...
-
-    def messages(self) -> Iterator[Message]: ...
+    def messages(self, timeout_ms: int) -> Iterator[dict[str, Any]]: ...
 
 
-class CannotGoOn(SensoriumError):
-    """The run has failed; `said` is the error of the process that it failed in."""
+class Laps:
+    """Where the time goes until the first decision can come."""
 
-    def __init__(self, said: dict[str, Any]) -> None:
-        self.said = said
-        super().__init__(said["text"])
+    def __init__(self, clock: Clock, begun_ns: int) -> None:
+        self._clock, self._last_ns = clock, begun_ns
+        self.took_ns: dict[str, int] = {}
+
+    def lap(self, name: str) -> None:
+        now_ns = self._clock.now_ns()
+        self.took_ns[name] = now_ns - self._last_ns
+        self._last_ns = now_ns
 
 
 class Engine:
@@ -72,7 +50,7 @@ class Engine:
         plan: RunPlan,
         job: Job,
         stage: Stage,
-        inbox: Inbox,
+        inbox: Mail,
         clock: Clock,
         say: Callable[[dict[str, Any]], None],
         rng: random.Random,
@@ -116,16 +94,21 @@ class Engine:
             child.happens("opened", self._clock.now_ns())
             self._start_those_ready()
             return
-        if self._epoch_ns is None:
-            raise CannotGoOn(message.values)
-        why = message.values.get("text", "its run ended")
+        if message.failure is not None and self._is_final(message.failure):
+            raise CannotGoOn(message.failure)
+        why = "its run ended" if message.failure is None else message.failure.text
         self._obey(child, child.happens("failed", self._clock.now_ns(), why))
+
+    def _is_final(self, failure: Failure) -> bool:
+        """A mistake always; before the session has begun anything that a person can be told: nothing is lost yet by ending."""
+        begun = self._epoch_ns is not None or self._job.epoch_ns is not None
+        return failure.kind == "mistake" or (failure.kind == "error" and not begun)
 
     def _start_those_ready(self) -> None:
         if self._epoch_ns is None:
-            if any(child.state != "ready" for child in self._children.values()):
+            if not self._may_begin():
                 return
-            refuse_open_ports(os.getpid())
+            self._stage.check()
             self._epoch_ns = self._job.epoch_ns or self._clock.now_ns() + HEAD_START_NS
             self._laps.lap("actors")
             self._say({"type": "started", "epoch_ns": self._epoch_ns, "took_ns": self._laps.took_ns})
@@ -133,6 +116,11 @@ class Engine:
             if child.state == "ready":
                 child.happens("went", self._clock.now_ns())
                 self._stage.run(child.name, child.generation, self._arguments(child, self._epoch_ns))
+
+    def _may_begin(self) -> bool:
+        """All are there, or lost; a session that ran before does not wait for its sources."""
+        needed = [self._children[FUSION]] if self._job.epoch_ns is not None else list(self._children.values())
+        return all(child.state in ("ready", "lost") for child in needed)
 
     def _arguments(self, child: Child, epoch_ns: int) -> dict[str, Any]:
         resumed = child.generation > 0 or self._job.epoch_ns is not None
@@ -174,11 +162,11 @@ class Engine:
     def _give_up(self, child: Child) -> None:
         self._event(f"{self._title(child)} is lost after {child.failures} failures: {child.why}")
         if child.name == FUSION:
-            raise CannotGoOn(
-                {"type": "BackendError", "text": f"the model's process failed {child.failures} times: {child.why}", "exit_code": 4}
-            )
+            text = f"the model's process failed {child.failures} times: {child.why}"
+            raise CannotGoOn(Failure(kind="mistake", type="BackendError", text=text, exit_code=BackendError.exit_code))
         self._board.lost |= set(self._sources[child.name])
         self._stage.lose(list(self._sources[child.name]))
+        self._start_those_ready()
 
     def _title(self, child: Child) -> str:
         return "fusion" if child.name == FUSION else f"source {child.name}"
@@ -239,83 +227,3 @@ class Engine:
             end_ns=session_end_ns(ends, until_of(self._plan)),
             kinds=kinds_of(self._plan),
         )
-
-
-def main() -> int:
-    """`python -m pipeline.runtime.engine`."""
-    lines = _Lines(sys.stdout)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear
-    try:
-        job = Job(**json.loads(sys.stdin.readline()))
-        threading.Thread(target=_listen, args=(sys.stdin, stop), daemon=True).start()
-        # Ray puts the folder of the program on its workers' import path; ours is full of short names.
-        sys.argv = [str(Path(job.folder) / "engine")]
-        _serve(job, lines, stop)
-    except CannotGoOn as error:
-        lines.say({"type": "error", "error": error.said})
-    except Exception as error:  # noqa: BLE001 - the process's edge: the supervisor tells the user
-        lines.say({"type": "error", "error": described(error)})
-    else:
-        lines.say({"type": "ended"})
-        return 0
-    return 1
-
-
-def _serve(job: Job, lines: _Lines, stop: threading.Event) -> None:
-    clock = SystemClock()
-    laps = Laps(clock, job.asked_ns)
-    config = Config.model_validate_json(job.config_json)
-    with ThreadPoolExecutor(1) as side:
-        planned = side.submit(build_plan, config)  # while Ray starts, which is mostly waiting
-        laps.lap("python")
-        stage = RayStage(job.config_json, job.digest, Path(job.folder) / "ray", actors=1 + len(config.sources))
-        laps.lap("ray")
-        context: zmq.Context[Any] = zmq.Context()
-        try:
-            plan = planned.result()
-            wires = Wires(folder=job.folder, inputs=tuple(plan.model.spec.inputs))
-            stage.wires = wires
-            inbox = Inbox(context, wires.engine)
-            rng = random.Random()  # noqa: S311 - the jitter of pauses
-            Engine(plan, job, stage, inbox, clock, lines.say, rng, laps).run(stop.is_set)
-            inbox.close()
-        finally:
-            stage.close(STOP_PATIENCE_S)
-            context.destroy(linger=0)
-
-
-class Laps:
-    """Where the time goes until the first decision can come."""
-
-    def __init__(self, clock: Clock, begun_ns: int) -> None:
-        self._clock, self._last_ns = clock, begun_ns
-        self.took_ns: dict[str, int] = {}
-
-    def lap(self, name: str) -> None:
-        now_ns = self._clock.now_ns()
-        self.took_ns[name] = now_ns - self._last_ns
-        self._last_ns = now_ns
-
-
-class _Lines:
-    """JSON lines; a reader that has gone away ends the engine by SIGPIPE's Python form, BrokenPipeError."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def say(self, message: dict[str, Any]) -> None:
-        self._out.write(json.dumps(message, separators=(",", ":")) + "\n")
-        self._out.flush()
-
-
-def _listen(stdin: TextIO, stop: threading.Event) -> None:
-    for line in stdin:
-        if line.strip() == "stop":
-            break
-    stop.set()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

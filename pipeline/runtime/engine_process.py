@@ -27,7 +27,7 @@ class EngineProcess:
     def __init__(self, job: Job, log: Path) -> None:
         self._mark = job.folder
         environment = {**os.environ, MARK: job.folder, "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-P", "-m", "pipeline.runtime.engine"]
+        command = [sys.executable, "-P", "-m", "pipeline.runtime.engine_main"]
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,

@@ -16,6 +16,7 @@ from operators.packet import Dropped, StreamEvent, Tick
 from pipeline.clock import Clock
 from pipeline.ports import EdgeCount, Sink, Status
 from pipeline.runtime.core import unused
+from pipeline.runtime.failure import MISTAKES
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, session_end_ns, session_of, speed_of, until_of
@@ -79,6 +80,8 @@ class _Run:
     def _events(self, intake: Intake) -> Iterator[tuple[int, StreamEvent]]:
         try:
             yield from intake.events(0, self._until_ns)
+        except MISTAKES:
+            raise
         except Exception as error:  # noqa: BLE001 - the runtime's edge: whatever a source dies of, the session goes on without it
             self._tallies.lose(intake.inputs, f"source {intake.name} is lost: {error or type(error).__name__}")
             yield from intake.lose(self._now_ns)

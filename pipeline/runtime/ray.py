@@ -12,36 +12,27 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
-from operators.errors import ContractError, SensoriumError
+from operators.errors import ContractError
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.plan import build_plan
+from pipeline.runtime.failure import Failure, death, failure_of
 from pipeline.runtime.fusion import FusionLoop
 from pipeline.runtime.ingest import IngestLoop
+from pipeline.runtime.listeners import refuse_open_ports
+from pipeline.runtime.stage import FUSION, Message, StageLost
 from pipeline.runtime.wires import Wires
 
 OBJECT_STORE_BYTES = 80 << 20
 """Ray's smallest is 75 MiB; we put nothing into it."""
 SPARE_WORKERS = 1
 """One idle process waits for the day that an actor dies: it saves a second of every recovery."""
-
-FUSION = "fusion"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What became of an actor: its open() gave `values`, its run() came to its end, or it failed for the reason in `values`."""
-
-    name: str
-    generation: int
-    what: Literal["opened", "ended", "failed"]
-    values: dict[str, Any]
 
 
 class Process:
@@ -57,16 +48,16 @@ class Process:
         try:
             self._loop = _make_loop(*self._what, self._stop.is_set)
             return self._loop.open()
-        except Exception as error:  # noqa: BLE001 - the process's edge: the engine judges by the type's name and exit code
-            return {"error": described(error)}
+        except Exception as error:  # noqa: BLE001 - the process's edge: the engine is told its kind
+            return {"error": failure_of(error).to_json()}
 
     def run(self, arguments: dict[str, Any]) -> dict[str, Any]:
         if self._loop is None:
-            return {"error": {"type": "ContractError", "text": "run before open", "exit_code": 1}}
+            return {"error": failure_of(ContractError("run before open")).to_json()}
         try:
             self._loop.run(**arguments)
         except Exception as error:  # noqa: BLE001 - as above
-            return {"error": described(error)}
+            return {"error": failure_of(error).to_json()}
         finally:
             self._loop.close()
         return {}
@@ -99,12 +90,6 @@ def _make_loop(
     return IngestLoop(plan, name, wires, generation, SystemClock(), stop)
 
 
-def described(error: BaseException) -> dict[str, Any]:
-    """An error as plain values, for another process. exit_code 1 where it is not one of ours."""
-    code = error.exit_code if isinstance(error, SensoriumError) else 1
-    return {"type": type(error).__name__, "text": str(error) or type(error).__name__, "exit_code": code}
-
-
 class RayStage:
     """A Ray runtime of our own and the actors on it."""
 
@@ -133,6 +118,7 @@ class RayStage:
         )
         trimming.set()
         trimmer.join()
+        self._needed = {child.pid: child.name() for child in psutil.Process().children() if child.name() in NEEDED}
         # One thread each for run, for open or lose, and for stop.
         remote = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=3)
         self._classes = {True: remote(Fusion), False: remote(Ingest)}
@@ -160,8 +146,15 @@ class RayStage:
             self._ray.kill(actor, no_restart=True)
         self._pending = {ref: about for ref, about in self._pending.items() if about[0] != name}
 
+    def check(self) -> None:
+        """Raises SensoriumError if anything of this process and its descendants can be reached from another machine."""
+        refuse_open_ports(os.getpid())
+
     def messages(self) -> Iterator[Message]:
-        """What has become of the actors since the last call; does not wait."""
+        """What has become of the actors since the last call; does not wait. Raises StageLost."""
+        for pid, name in self._needed.items():
+            if not _lives(pid):
+                raise StageLost(f"Ray's {name} died")
         if not self._pending:
             return
         ready, _ = self._ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
@@ -172,6 +165,8 @@ class RayStage:
 
     def close(self, patience_s: float) -> None:
         """Asks all to stop, waits so long for those that run, ends the runtime."""
+        if not all(_lives(pid) for pid in self._needed):
+            return  # whoever would be asked waits for one that is gone
         told = [actor.stop.remote() for actor in self._actors.values()]
         running = [ref for ref, about in self._pending.items() if about[2] == "ended"]
         if told:
@@ -185,13 +180,24 @@ class RayStage:
             values = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             # Ray has long texts about a dead actor; which one it was, the name says.
-            died = {"type": type(error).__name__, "text": f"its process died ({type(error).__name__})", "exit_code": 1}
-            yield Message(name=name, generation=generation, what="failed", values=died)
+            yield Message(name=name, generation=generation, what="failed", failure=death(type(error).__name__))
             return
         if "error" in values:
-            yield Message(name=name, generation=generation, what="failed", values=values["error"])
+            yield Message(name=name, generation=generation, what="failed", failure=Failure.from_json(values["error"]))
         elif what != "told":
             yield Message(name=name, generation=generation, what=what, values=values)
+
+
+NEEDED = ("gcs_server", "raylet")
+"""Without them Ray ends by itself, but only after a minute in which nothing that dies is started again."""
+
+
+def _lives(pid: int) -> bool:
+    """A child of ours; it is only looked at: to collect it is for whoever started it."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 UNNEEDED = ("dashboard/dashboard.py", "_private/monitor.py", "_private/log_monitor.py")

@@ -23,6 +23,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.ports import Sink, Status
 from pipeline.runtime.codec import decision_from_json, status_from_json
 from pipeline.runtime.engine_process import EngineProcess
+from pipeline.runtime.failure import Failure
 from pipeline.runtime.job import Job
 from pipeline.runtime.parts import RunPlan, session_of
 from pipeline.runtime.rundir import RunDir
@@ -95,7 +96,7 @@ class Supervisor:
         self._order: deque[str] = deque()
         self._events: list[str] = []
         self._last: Status | None = None
-        self._error: dict[str, Any] | None = None
+        self._failure: Failure | None = None
         self._done = False
         self._stop_at_ns: int | None = None
 
@@ -163,7 +164,8 @@ class Supervisor:
                 self._child.happens("opened", self._clock.now_ns())
                 self._child.happens("went", self._clock.now_ns())
             case "error":
-                self._error = line["error"]
+                self._failure = Failure.from_json(line["error"])
+                self._engine_gone()  # what it started may keep it from ending
             case "ended":
                 self._done = True
 
@@ -198,18 +200,21 @@ class Supervisor:
         if self._done or self._stop_at_ns is not None:
             self._done = True
             return
-        error, self._error = self._error, None
-        if error is not None and (self._epoch_ns is None or error["exit_code"] != 1):
-            self._error = error
+        failure, self._failure = self._failure, None
+        if failure is not None and (failure.kind == "mistake" or self._epoch_ns is None):
+            self._failure = failure
             self._done = True
             return
-        self._fail("the engine's process died" if error is None else error["text"])
+        self._fail("its process died" if failure is None else failure.text)
 
     def _fail(self, why: str) -> None:
         self._child.happens("failed", self._clock.now_ns(), why)
         self._events.append(f"engine failed: {why}")
         if self._child.final:
-            self._error = {"text": f"the engine failed {self._child.failures} times: {why}", "exit_code": 1}
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._failure = Failure(kind="death", type="EngineLost", text=f"the engine failed {self._child.failures} times: {self._child.why}")
 
     def _look_after(self) -> None:
         for order in self._child.tick(self._clock.now_ns()):
@@ -221,7 +226,7 @@ class Supervisor:
                     self._events.append(f"engine is started again ({self._child.restarts})")
                     self._start()
                 case "give_up":
-                    self._error = {"text": f"the engine failed {self._child.failures} times: {self._child.why}", "exit_code": 1}
+                    self._give_up()
 
     def _heed_wishes(self) -> None:
         now_ns = self._clock.now_ns()
@@ -235,11 +240,11 @@ class Supervisor:
             self._done = True
 
     def _close(self) -> int:
-        failed = self._error is not None and self._stop_at_ns is None
+        failed = self._failure is not None and self._stop_at_ns is None
         if self._last is not None:
             events = [*self._events, *(self._last.events if self._last.final else ())]
             self._send(replace(self._last, state="failed" if failed else "ended", decisions=self._count, events=events, final=True))
-        if failed and self._error is not None:
-            print(f"sensorium: {self._error['text']}", file=sys.stderr)
-            return int(self._error["exit_code"])
+        if failed and self._failure is not None:
+            print(f"sensorium: {self._failure.text}", file=sys.stderr)
+            return self._failure.exit_code
         return INTERRUPTED if self._wishes.count > 1 else 0
