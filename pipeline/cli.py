@@ -96,7 +96,12 @@ def cli(context: click.Context, debug: bool) -> None:
 @click.option("--daemon", is_flag=True, help="Detach; see `sensorium status` and `sensorium stop`.")
 @click.pass_context
 def run(context: click.Context, /, plain: bool, quiet: bool, daemon: bool, **typed: object) -> int:
-    """Run CONFIG: a file, or the name of one that ships (demo, file)."""
+    """Run CONFIG: a file, or the name of one that ships (demo, file).
+
+    \b
+    sensorium run demo
+    sensorium run file --input talk.mp4 --speed max --out decisions.jsonl
+    """
     with asked_to_stop() as stopping:
         try:
             if daemon:
@@ -119,7 +124,10 @@ def run(context: click.Context, /, plain: bool, quiet: bool, daemon: bool, **typ
 @_MODEL
 @click.option("--schema", is_flag=True, help="Print the JSON schema of configs, for editors.")
 def check(config: str | None, schema: bool, **typed: object) -> None:
-    """Check all of CONFIG and start nothing: names, options, files, model."""
+    """Check all of CONFIG and start nothing.
+
+    Names, options, files, model, and what the first packets look like to it.
+    """
     from pipeline.commands.check import print_check, print_schema
 
     if schema:

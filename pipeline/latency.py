@@ -9,7 +9,10 @@ _STEPS = 64  # buckets per factor of two: a quantile is off by at most 0.55 %
 
 
 class Latency:
-    """A histogram with logarithmic buckets of one stage's nanoseconds. Values below 1 count as 0."""
+    """A histogram with logarithmic buckets of one stage's nanoseconds.
+
+    Values below 1 count as 0: when all streams have ended, the last decisions go out before their time.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -19,7 +22,7 @@ class Latency:
 
     def add(self, latency_ns: int) -> None:
         self.count += 1
-        self.last_ns = latency_ns
+        self.last_ns = max(0, latency_ns)
         self.max_ns = max(self.max_ns, latency_ns)
         self._buckets[round(math.log2(latency_ns) * _STEPS) if latency_ns >= 1 else -1] += 1
 

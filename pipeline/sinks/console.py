@@ -43,6 +43,7 @@ class Console:
         self._live = Live(console=self._terminal, auto_refresh=False, transient=False)
         if self._plain is None:
             self._live.start()
+            self._live.update(self.view(), refresh=True)
 
     def decision(self, decision: Decision) -> None:
         if self._plain is not None:
@@ -88,7 +89,7 @@ class Console:
         if self._status is not None:
             parts.append(_counters(self._status))
         parts += [Text(event, style="yellow") for event in self._events]
-        return Group(*parts)
+        return Group(*parts) if parts else Text("starting …", style="dim")
 
 
 def _head(status: Status) -> RenderableType:
