@@ -16,9 +16,9 @@ from pipeline.runtime.supervisor import run_supervised
 from pipeline.sinks.console import Console
 
 OUT = Path(__file__).parent / "console.svg"
-FROM_NS = 8_000_000_000
+FROM_NS = 3_000_000_000
 SURE = 0.9
-DURATION = "20s"
+DURATION = "6s"
 
 
 class Photographer(Console):
