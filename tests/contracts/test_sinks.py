@@ -4,6 +4,7 @@ import importlib
 import inspect
 import io
 import json
+from errno import ENOSPC
 from pathlib import Path
 
 import pyarrow as pa
@@ -108,6 +109,58 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path, sink):
     with pytest.raises(FileExistsError, match="something else than decisions"):
         sink(path=path)
     assert path.read_bytes() == b"\0\0\0\x1cftypisom"
+
+
+def test_a_json_file_of_something_else_is_not_overwritten(tmp_path):
+    path = tmp_path / "package.json"
+    path.write_text('{"name": "mine"}')
+    with pytest.raises(FileExistsError):
+        JsonLines(path=path)
+    assert path.read_text() == '{"name": "mine"}'
+
+
+def test_a_revision_is_a_line_of_its_own(tmp_path):
+    sink = JsonLines(path=tmp_path / "out.jsonl")
+    sink.decision(decision(window=3))
+    sink.decision(decision(window=3, revision=1))
+    sink.close()
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(line["window"], line["revision"]) for line in lines] == [(3, 0), (3, 1)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full: Linux has one")
+def test_a_full_disk_is_told_with_the_name_of_the_file():
+    sink = JsonLines(path=Path("/dev/full"))
+    for step in (lambda: sink.decision(decision()), sink.close):
+        with pytest.raises(OSError, match="cannot be written") as caught:
+            step()
+        assert caught.value.filename == "/dev/full"
+
+
+def test_an_arrow_stream_on_a_full_disk_says_which_file(tmp_path):
+    class Full:
+        def write_batch(self, batch):
+            raise OSError(ENOSPC, "No space left on device")
+
+        def close(self):
+            pass
+
+    sink = ArrowStream(path=tmp_path / "out.arrow", rows=1)
+    sink._writer = Full()
+    with pytest.raises(OSError, match="cannot be written") as caught:
+        sink.decision(decision())
+    assert caught.value.filename == str(tmp_path / "out.arrow")
+    sink.close()
+
+
+@pytest.mark.parametrize("found", [JsonLines, ArrowStream])
+@pytest.mark.parametrize("place", ["file/out", "folder"])
+def test_a_path_that_cannot_be_written_is_an_error_of_the_config(tmp_path, found, place):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    part = Part(f"{found.__module__}:{found.__name__}", {"path": place}, path=("sinks", 0), folder=tmp_path, fail=fail)
+    with pytest.raises(ConfigError, match="check that the path exists and may be used"):
+        part.make()
 
 
 # -- Arrow

@@ -1,15 +1,18 @@
 """The YAML a user writes: read strictly, overridden exactly, wrong in one clear line."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from operators.errors import ConfigError
 from pipeline.commands.check import schema_text
-from pipeline.config import Config, find_config, load_config, parse_duration
+from pipeline.config import Config, find_config, load_config, parse_duration, validate
 from pipeline.mask import mask, printable
 from pipeline.yamltext import Override, parse_yaml
 
@@ -162,3 +165,55 @@ def test_the_shipped_configs_fit_the_schema_and_name_it(name):
 def test_the_schema_refuses_what_the_reader_refuses():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**yaml.safe_load(MINIMAL), "algin": {}}, json.loads(schema_text()))
+
+
+# -- whatever is written in it, a config is read or refused
+
+DEMO = (CONFIGS / "demo.yaml").read_text()
+SCRAPS = ["", " ", "  ", "\n", "\t", ":", ": ", "- ", "?", "[", "]", "{", "}", "&a", "*a", "!!int", "!x", "|", ">", "'", '"', "#", "%", "---", "...",
+          "<<: ", "null", "~", ".nan", ".inf", "1e999", "-1", "0x10", "1_0", "12:30:45", "2026-01-02", "yes", "\ufeff", "\0", "\x85", "\ud800",
+          "origin: x", "model: 5", "run:", "align: []", "sinks: {}", "edges:", "truth: 1"]  # fmt: skip
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+SECTIONS = ["session", "model", "sources", "inputs", "transforms", "align", "run", "edges", "decide", "sinks", "truth", "origin", "other"]
+
+
+@st.composite
+def mutations(draw):
+    """demo.yaml with stretches cut out, moved or replaced by what YAML takes for signs."""
+    text = DEMO
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, len(text)))
+        stop = min(len(text), start + draw(st.integers(0, 40)))
+        other = draw(st.integers(0, len(text)))
+        text = text[:start] + draw(st.sampled_from([*SCRAPS, text[other : other + 20]]) | st.text(max_size=4)) + text[stop:]
+    return text
+
+
+def read_or_refused(read):
+    with suppress(ConfigError):  # anything else fails the test
+        read()
+
+
+@given(mutations())
+def test_a_config_that_was_written_anyhow_is_read_or_refused(text):
+    def read():
+        values, places = parse_yaml(text, "demo.yaml")
+        if isinstance(values, dict):
+            validate(values, places, origin="/somewhere/demo.yaml")
+
+    read_or_refused(read)
+
+
+@given(st.lists(st.tuples(st.sampled_from(SECTIONS), PLAIN), max_size=4))
+def test_plain_values_of_any_shape_are_a_config_or_refused(replaced):
+    values = {**yaml.safe_load(DEMO), **dict(replaced)}
+    read_or_refused(lambda: validate(values, {}, origin="/somewhere/demo.yaml"))
+
+
+@given(st.lists(st.sampled_from([*SECTIONS, "media", "path", "video", "0", "1", "use"]), min_size=1, max_size=4), PLAIN)
+def test_any_override_is_taken_or_refused(keys, value):
+    read_or_refused(lambda: load_config(CONFIGS / "demo.yaml", [Override(".".join(keys), value, "--set")]))
