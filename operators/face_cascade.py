@@ -83,9 +83,12 @@ def _votes_of(
     sums: NDArray[np.int32], base: NDArray[np.int64], offsets: NDArray[np.int64], votes: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """(windows,): the sum over the rules (axis 0 of offsets and votes)."""
-    rules = offsets.shape[0]
-    corners = sums[base[:, None] + offsets.ravel()].reshape(-1, rules, 4, 4)
-    cells = np.diff(np.diff(corners, axis=2), axis=3).reshape(-1, rules, 9)
-    codes = ((cells[:, :, _RING] >= cells[:, :, 4:5]) * _BITS).sum(axis=2, dtype=np.uint8)
-    total: NDArray[np.float32] = votes[np.arange(rules), codes].sum(axis=1)
+    # Windows are the last axis throughout: numpy's inner loops want to be long.
+    corners = sums[offsets[..., None] + base]  # (rules, 4, 4, windows)
+    rows = corners[:, 1:] - corners[:, :-1]
+    cells = (rows[:, :, 1:] - rows[:, :, :-1]).reshape(len(offsets), 9, -1)
+    codes = np.zeros((len(offsets), base.size), np.uint8)
+    for cell, bit in zip(_RING, _BITS, strict=True):
+        codes |= (cells[:, cell] >= cells[:, 4]) * bit
+    total: NDArray[np.float32] = votes[np.arange(len(offsets))[:, None], codes].sum(axis=0)
     return total
