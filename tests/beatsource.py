@@ -80,12 +80,12 @@ class Beat:
         return None
 
     def _may(self, from_ns: int, start_ms: int) -> bool:
-        """A fault happens once (the marker file remembers), or always; never to one that starts after it."""
+        """A fault happens once (a marker file remembers each), or always; never to one that starts after it."""
         if start_ms * MS < from_ns and not self._always:
             return False
         if self._always:
             return True
-        path = Path(self._marker)
+        path = Path(f"{self._marker}-{start_ms}")
         if path.exists():
             return False
         path.touch()

@@ -33,6 +33,8 @@ OBJECT_STORE_BYTES = 80 << 20
 """Ray's smallest is 75 MiB; we put nothing into it."""
 SPARE_WORKERS = 1
 """One idle process waits for the day that an actor dies: it saves a second of every recovery."""
+PRELOADED = ("pipeline.runtime.ray", "av", "cv2", "onnxruntime")
+"""What nearly every actor needs is imported by a process before it is given one; what cannot be imported is missed where it is used."""
 
 
 class Process:
@@ -232,6 +234,7 @@ def _harden(folder: Path) -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Even without a dashboard Ray starts its process and waits seconds for it; nothing of ours needs it.
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",
+        "RAY_preload_python_modules": ",".join(PRELOADED),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_NUM_THREADS": "1",
     }

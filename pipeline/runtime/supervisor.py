@@ -8,26 +8,24 @@ from __future__ import annotations
 import queue
 import random
 import shutil
-import signal
 import sys
-import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.ports import Sink, Status
+from pipeline.runtime.carry import ended, on_top
 from pipeline.runtime.codec import decision_from_json, status_from_json
 from pipeline.runtime.engine_process import EngineProcess
 from pipeline.runtime.failure import Failure
 from pipeline.runtime.job import Job
-from pipeline.runtime.parts import RunPlan, session_of
+from pipeline.runtime.parts import RunPlan, session_of, speed_of
 from pipeline.runtime.rundir import RunDir
 from pipeline.runtime.supervise import Child, RestartPolicy
+from pipeline.runtime.wishes import Wishes, wishes_to_stop
 
 SECOND = 1_000_000_000
 STOP_NS = 4 * SECOND
@@ -50,36 +48,11 @@ def run_supervised(
     clock = clock or SystemClock()
     run_dir = RunDir(session_of(plan), clock, base)
     try:
-        with _wishes_to_stop() as wishes:
+        with wishes_to_stop() as wishes:
             rng = rng or random.Random()  # noqa: S311 - the jitter of pauses
             return Supervisor(plan, [run_dir, *sinks], run_dir, clock, rng, wishes).run()
     finally:
         run_dir.close()
-
-
-@dataclass(slots=True)
-class Wishes:
-    """How often the user asked to stop."""
-
-    count: int = 0
-
-
-@contextmanager
-def _wishes_to_stop() -> Iterator[Wishes]:
-    wishes = Wishes()
-
-    def wish(_signal: int, _frame: FrameType | None) -> None:
-        wishes.count += 1
-
-    if threading.current_thread() is not threading.main_thread():
-        yield wishes  # signals are the main thread's
-        return
-    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield wishes
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Supervisor:
@@ -96,6 +69,7 @@ class Supervisor:
         self._order: deque[str] = deque()
         self._events: list[str] = []
         self._last: Status | None = None
+        self._before: Status | None = None
         self._failure: Failure | None = None
         self._done = False
         self._stop_at_ns: int | None = None
@@ -185,7 +159,7 @@ class Supervisor:
     def _status(self, status: Status) -> None:
         events, self._events = [*self._events, *status.events], []
         # Whether this is the end is decided here: an engine that ends early may be followed by another.
-        self._last = replace(status, decisions=self._count, events=events)
+        self._last = replace(on_top(self._before, status), decisions=self._count, events=events)
         if not status.final:
             self._send(self._last)
 
@@ -208,10 +182,16 @@ class Supervisor:
         self._fail("its process died" if failure is None else failure.text)
 
     def _fail(self, why: str) -> None:
+        self._keep_counts()
         self._child.happens("failed", self._clock.now_ns(), why)
         self._events.append(f"engine failed: {why}")
         if self._child.final:
             self._give_up()
+
+    def _keep_counts(self) -> None:
+        # At full speed the next engine reads all from the start, and counts it again.
+        if self._last is not None and speed_of(self._plan) is not None:
+            self._before = ended(self._last)
 
     def _give_up(self) -> None:
         self._failure = Failure(kind="death", type="EngineLost", text=f"the engine failed {self._child.failures} times: {self._child.why}")
@@ -220,6 +200,7 @@ class Supervisor:
         for order in self._child.tick(self._clock.now_ns()):
             match order:
                 case "kill":  # it fell silent
+                    self._keep_counts()
                     self._events.append(f"engine failed: {self._child.why}")
                     self._end_engine(patience_s=0.0)
                 case "start":
