@@ -39,7 +39,7 @@ VICTIMS = {
     "raylet": "raylet/raylet",
 }
 S = 1_000_000_000
-FIRST_S, PAUSE_S = 3, 9
+FIRST_S, PAUSE_S = 3, 12
 CALM = 12
 """An outage is over with the first of so many decisions in a row with nothing missing: a second of them."""
 WHOLE = ("present", "empty")
@@ -82,7 +82,7 @@ def parsed(text: str, at_ns: int) -> Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """What one kill did; the fields are the columns above."""
+    """What one kill did; the fields are the columns above. A line that was under way counts as the next decision."""
 
     next_ms: float
     unmasked_ms: float
@@ -95,6 +95,7 @@ def outage(lines: list[Line], killed_ns: int, hop_ms: int, deadline_ms: float) -
     """Of a kill at killed_ns; `lines` end before the next one."""
     before = [line for line in lines if line.at_ns < killed_ns]
     after = [line for line in lines if line.at_ns >= killed_ns]
+    assert after, "no decision came until the next kill"
     last_ms = before[-1].start_ms
     whole = [line.whole and line.start_ms - (after[n - 1].start_ms if n else last_ms) <= hop_ms for n, line in enumerate(after)]
     first = whole.index(False) if False in whole else 0
@@ -168,7 +169,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=4)
     parser.add_argument("--victims", default=",".join(VICTIMS))
     options = parser.parse_args()
-    rows = [row(victim, list(outages(victim, options.kills))) for victim in options.victims.split(",")]
+    rows = []
+    for victim in options.victims.split(","):
+        found = list(outages(victim, options.kills))
+        rows.append(row(victim, found))
+        print(victim, *found, sep="\n", file=sys.stderr, flush=True)
     print(f"{where_and_when()}\n\n{markdown(HEADER, rows)}")
 
 
