@@ -63,17 +63,22 @@ class FaceCrop:
         if not isinstance(packet.payload, Frame):
             raise ContractError(f"FaceCrop wants Frame, got {packet.payload!r} on {packet.stream}")
         picture = packet.payload.data
-        if self._patch is not None and self._track.box is not None:
-            self._track.carry(*shift(self._patch, picture, self._track.box))
-        if self._detect_ns is None or not 0 <= packet.start_ns - self._detect_ns < self._every_ns:
-            self._detect_ns = packet.start_ns
-            self._track.see(self._find(picture), packet.start_ns)
-        box = self._track.at(packet.start_ns)
-        self._patch = None if box is None else patch(picture, box)
+        box = self.follow(picture, packet.start_ns)
         if box is None:
             return Dropped(stream=packet.stream, reason="no_face", start_ns=packet.start_ns)
         cut = gray(crop_square(picture, *square(box, self._region), self._size))
         return Packet(stream=packet.stream, seq=packet.seq, start_ns=packet.start_ns, end_ns=packet.end_ns, payload=Frame(data=cut))
+
+    def follow(self, picture: Picture, start_ns: int) -> Box | None:
+        """Where the face is in the next picture; None: there is none."""
+        if self._patch is not None and self._track.box is not None:
+            self._track.carry(*shift(self._patch, picture, self._track.box))
+        if self._detect_ns is None or not 0 <= start_ns - self._detect_ns < self._every_ns:
+            self._detect_ns = start_ns
+            self._track.see(self._find(picture), start_ns)
+        box = self._track.at(start_ns)
+        self._patch = None if box is None else patch(picture, box)
+        return box
 
     def _find(self, picture: Picture) -> list[Box]:
         shrink = max(1.0, picture.shape[1] / DETECT_WIDTH)

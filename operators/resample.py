@@ -44,7 +44,8 @@ class Resample:
 
     Linear phase and stamped without delay: a sound at time t in stays at t. What cannot be computed yet (the filter looks
     ZERO_CROSSINGS / lower rate ahead, 1.6 ms at 16 kHz) comes with the next packet, and the watermark waits for it.
-    A packet that already fits passes through untouched. At a gap the stream starts afresh, and the filter's look-ahead is cut.
+    A packet that already fits passes through untouched; one with NaN or infinity is Dropped(not_finite). At a gap the
+    stream starts afresh, and the filter's look-ahead is cut.
     """
 
     def __init__(self, *, rate_hz: int = 16_000) -> None:
@@ -73,6 +74,9 @@ class Resample:
         block = packet.payload
         if not isinstance(block, AudioBlock):
             raise ContractError(f"Resample wants AudioBlock, got {block!r} on {packet.stream}")
+        if not np.isfinite(block.data).all():
+            yield Dropped(stream=packet.stream, reason="not_finite", start_ns=packet.start_ns)
+            return
         data = downmix(block.data)
         if block.rate_hz == self._rate_hz:
             self._clock = None

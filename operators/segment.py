@@ -24,7 +24,7 @@ class Block:
     number: int
     rate_hz: int
     data: NDArray[np.float32] | None
-    reason: Literal["partial_block", "before_start", ""] = ""
+    reason: Literal["partial_block", "before_start", "not_finite", ""] = ""
 
 
 class Grid:
@@ -121,7 +121,9 @@ class Grid:
             yield Block(number, self._rate_hz, None, "before_start")
         elif number >= self._next:
             self._next = number + 1
-            yield Block(number, self._rate_hz, data, "" if data is not None else "partial_block")
+            # NaN stops here: it would spread over everything that is computed from the block and its neighbours.
+            finite = data is None or bool(np.isfinite(data).all())
+            yield Block(number, self._rate_hz, data if finite else None, _reason(data, finite))
 
     def snapshot(self) -> dict[str, Any]:
         return {"rate_hz": self._rate_hz, "buffer": self._buffer.copy(), "origin": self._origin, "next": self._next}
@@ -129,6 +131,12 @@ class Grid:
     def restore(self, state: Mapping[str, Any]) -> None:
         self._rate_hz, self._origin, self._next = state["rate_hz"], state["origin"], state["next"]
         self._buffer = np.array(state["buffer"], np.float32)
+
+
+def _reason(data: NDArray[np.float32] | None, finite: bool) -> Literal["partial_block", "not_finite", ""]:
+    if data is None:
+        return "partial_block"
+    return "" if finite else "not_finite"
 
 
 def blocks_of(grid: Grid, event: StreamEvent) -> Iterator[Block | StreamEvent]:
@@ -154,7 +162,8 @@ class Segment:
     """AudioBlocks of any length -> AudioBlocks of block_ms on the grid: block k is [k, k + 1) * block_ms, and its seq is k.
 
     So seq is the same after a restart. A block with a hole is Dropped(partial_block); one that starts before session time 0 is
-    Dropped(before_start); a packet whose samples all came before is Dropped(overlap). What leaves here never overlaps.
+    Dropped(before_start), one with NaN or infinity Dropped(not_finite); a packet whose samples
+    all came before is Dropped(overlap). What leaves here never overlaps.
     """
 
     def __init__(self, *, block_ms: int = 40) -> None:

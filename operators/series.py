@@ -59,7 +59,7 @@ class Select:
             return
         values = _values(event)
         if max(self._channels) >= values.size:
-            raise ContractError(f"{event.stream} has {values.size} channels (numbered from 0), but Select wants number {max(self._channels)}")
+            raise ContractError(f"{event.stream} has {values.size} channels, from 0 on, but Select wants number {max(self._channels)}")
         yield replace(event, payload=Series(values=values[self._channels]))
 
     def snapshot(self) -> Mapping[str, Any]:

@@ -33,7 +33,8 @@ class SyncHead(nn.Module):
         self.context = nn.ModuleDict({name: _convolutions(width, blocks) for name in self.names})
         self.pairs = list(combinations(self.names, 2))
         self.agree = nn.ModuleList(LocalCorrelation(width, lags=lags, views=1, dim=width) for _ in self.pairs)
-        self.loudness = nn.Parameter(torch.full((len(self.pairs),), 2.0))  # log: cosines are small numbers beside features
+        # Log: cosines are small numbers beside features.
+        self.loudness = nn.Parameter(torch.full((len(self.pairs),), 2.0)) if self.pairs else torch.zeros(0)
         self.join = nn.Linear((width + 1) * len(self.names) + (2 * lags + 1) * len(self.pairs), width)
         self.trunk = _convolutions(width, blocks)
         self.pool = InstantPool(width, steps, layout.instant_step(steps))
