@@ -79,7 +79,7 @@ def test_each_object_is_a_new_one(part):
         ({"path": "x", "pairs": [[1]]}, "sources.s.pairs.0", "got [1], expected more entries"),
         ({"path": "x", "pairs": [[1, 2, 3]]}, "sources.s.pairs.0", "got [1, 2, 3], expected at most 2 entries"),
         ({"path": "x", "faults": {"video": {"drpo": 1}}}, "sources.s.faults.video.drpo", "is not a key that is known here"),
-        ({"path": "x", "faults": {"video": {"drop": "x"}}}, "sources.s.faults.video.drop", "got \"x\", expected a number"),
+        ({"path": "x", "faults": {"video": {"drop": "x"}}}, "sources.s.faults.video.drop", 'got "x", expected a number'),
     ],
 )
 def test_a_wrong_option_is_named(part, options, key, problem):
