@@ -15,14 +15,14 @@ from operators.segment import Block, Grid, blocks_of
 
 Bins = NDArray[np.float64]
 
-SMOOTHING_MS = 50.0
-"""Time constant of the periodograms before their minimum is taken."""
+SMOOTHING_MS = 30.0
+"""Time constant of the periodograms before their minimum is taken: short, so that it falls to the noise between two syllables."""
 SEARCH_MS = 1500
 """The floor is the minimum of this long: longer than a spoken phrase, so that a voice is not taken for noise."""
 PARTS = 6
-BIAS = 2.7
+BIAS = 3.9
 """Mean of white noise over the minimum of its smoothed periodogram; tests/operators/test_denoise.py holds it to that."""
-PRIOR = 0.96
+PRIOR = 0.92
 SILENCE = 1e-12
 """Power below which there is nothing to divide by."""
 
@@ -139,9 +139,8 @@ class Denoise:
         if rate_hz == self._rate_hz:
             return
         if self._block_ms * rate_hz % 1000:
-            raise ContractError(
-                f"Denoise wants whole samples in {self._block_ms} ms, got {rate_hz} Hz: put operators.audio:Resample before it"
-            )
+            wanted = f"whole samples in {self._block_ms} ms"
+            raise ContractError(f"Denoise wants {wanted}, got {rate_hz} Hz: put operators.audio:Resample before it")
         size = 2 * self._block_ms * rate_hz // 1000
         self._window = np.sin(np.pi * (np.arange(size) + 0.5) / size)
         self._noise = NoiseFloor(size // 2 + 1, self._block_ms)
