@@ -16,7 +16,7 @@ help:
 	@echo "make clean   remove the environment and caches"
 
 demo: $(VENV)/.user
-	$(BIN)/sensorium run configs/demo.yaml --truth configs/demo/truth.jsonl
+	$(BIN)/sensorium run configs/demo.yaml
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
@@ -29,10 +29,12 @@ check: $(VENV)/.dev
 	$(BIN)/pytest -q tests/readme
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/aligner.py
-	$(BIN)/python benchmarks/faults.py
-	$(BIN)/python benchmarks/hop.py
-	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python -m benchmarks.aligner
+	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.hop
+	$(BIN)/python -m benchmarks.cost --picture pattern
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.recovery
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix $(MODULES)

@@ -17,7 +17,7 @@ SHELL = [
     for line in block.splitlines()
     if line.startswith("$ sensorium ")
 ]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+PYTHON = [code for page in (README, (ROOT / "docs" / "time.md").read_text()) for code in re.findall(r"```python\n(.*?)```", page, re.S)]
 
 
 def test_the_readme_shows_commands_and_python():
@@ -36,6 +36,6 @@ def test_a_command_of_the_readme_works(command, tmp_path):
 
 
 @pytest.mark.parametrize("code", PYTHON)
-def test_python_of_the_readme_runs(code, tmp_path):
+def test_python_of_the_readme_and_of_the_page_on_time_runs(code, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
