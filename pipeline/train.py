@@ -16,7 +16,8 @@ from operators.errors import ConfigError
 from operators.network import FusionNetwork, build_network, layout_of
 from pipeline.clock import SystemClock
 from pipeline.export import save_model
-from pipeline.model import Model
+from pipeline.model import Model, ModelSpec
+from pipeline.training.batch import Hops
 from pipeline.training.card import facts, fit_temperature, tested
 from pipeline.training.config import Training
 from pipeline.training.faults import Faults
@@ -83,10 +84,15 @@ def _fit(
             itertools.chain(first, feed),
             validation,
             labels=list(config.model.labels),
-            instant=layout_of(config.model.model_dump()).instant,
+            hops=_hops(config.model),
             report=report,
             tell=lambda epoch: console.print(_line(epoch)),
         )
+
+
+def _hops(spec: ModelSpec) -> Hops:
+    count = max(1, round(spec.window.length_ms / spec.window.hop_ms))
+    return Hops(count=count, decided=int(layout_of(spec.model_dump()).instant * count))
 
 
 def _finite(mix: Mix, cutter: Cutter, split: Split, training: Training) -> list[Segment]:

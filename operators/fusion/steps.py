@@ -64,10 +64,14 @@ class LocalCorrelation(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor, a_presence: Tensor, b_presence: Tensor) -> Tensor:
         steps = a.shape[1]
-        left = self._unit(self.left(a), a_presence).unsqueeze(2)  # (B, T, 1, V, d)
-        right = F.pad(self._unit(self.right(b), b_presence), (0, 0, 0, 0, self.lags, self.lags))  # (B, L + T + L, V, d)
+        left, right = self.vectors(a, b, a_presence, b_presence)
+        right = F.pad(right, (0, 0, 0, 0, self.lags, self.lags))  # (B, L + T + L, V, d)
         delayed = torch.stack([right[:, lag : lag + steps] for lag in range(2 * self.lags + 1)], dim=2)  # (B, T, 2L + 1, V, d)
-        return (left * delayed).sum(-1).flatten(2)  # (B, T, (2L + 1) * V)
+        return (left.unsqueeze(2) * delayed).sum(-1).flatten(2)  # (B, T, (2L + 1) * V)
+
+    def vectors(self, a: Tensor, b: Tensor, a_presence: Tensor, b_presence: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compared: unit vectors (B, T, V, d) of either side, zeros where a step is missing."""
+        return self._unit(self.left(a), a_presence), self._unit(self.right(b), b_presence)
 
     def _unit(self, x: Tensor, presence: Tensor) -> Tensor:
         x = x.reshape(x.shape[0], x.shape[1], self.views, -1)  # (B, T, V, d)

@@ -17,7 +17,7 @@ class SyncHead(nn.Module):
     """Every stream gets a wide temporal context of its own; then all pairs are compared at every delay, step by step.
 
     Like ConcatHead, with what a lip-sync judgement needs: batch-normalised convolutions over 2 x `blocks` steps to either side before the
-    streams meet, and one long vector a step to compare.
+    streams meet, one long vector a step to compare, and dilated convolutions behind it: a verdict on a dub is the sum of many steps.
     Inputs of one step join before the last layers. All inputs of more than one step must have the same number of them.
     Source: SyncNet, Chung and Zisserman 2016, "Out of time: automated lip sync in the wild", here with a classifier on top.
     """
@@ -30,13 +30,13 @@ class SyncHead(nn.Module):
         ((steps, self.names),) = timed.items()
         self.single = layout.single()
         self.fill = nn.ModuleDict({name: Fill(shape.dim, width) for name, shape in layout.inputs.items()})
-        self.context = nn.ModuleDict({name: _convolutions(width, blocks) for name in self.names})
+        self.context = nn.ModuleDict({name: _convolutions(width, (1,) * blocks) for name in self.names})
         self.pairs = list(combinations(self.names, 2))
         self.agree = nn.ModuleList(LocalCorrelation(width, lags=lags, views=1, dim=width) for _ in self.pairs)
         # Log: cosines are small numbers beside features.
-        self.loudness = nn.Parameter(torch.full((len(self.pairs),), 2.0)) if self.pairs else torch.zeros(0)
+        self.loudness = nn.ParameterList(nn.Parameter(torch.tensor(2.0)) for _ in self.pairs)
         self.join = nn.Linear((width + 1) * len(self.names) + (2 * lags + 1) * len(self.pairs), width)
-        self.trunk = _convolutions(width, blocks)
+        self.trunk = _convolutions(width, tuple(2**block for block in range(blocks)))
         self.pool = InstantPool(width, steps, layout.instant_step(steps))
         joined = 2 * width + width * len(self.single)
         self.read_out = nn.Sequential(
@@ -57,16 +57,16 @@ class SyncHead(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """Residual convolution over 5 steps; (B, T, W) -> the same."""
+    """Residual convolution over 5 steps, `dilation` apart; (B, T, W) -> the same."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(width, width, kernel_size=5, padding=2, bias=False)
+        self.conv = nn.Conv1d(width, width, kernel_size=5, padding=2 * dilation, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.norm(self.conv(x.transpose(1, 2)))).transpose(1, 2)
 
 
-def _convolutions(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(_Convolution(width) for _ in range(count)))
+def _convolutions(width: int, dilations: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(*(_Convolution(width, dilation) for dilation in dilations))

@@ -12,21 +12,38 @@ from torch import Tensor
 from operators.network import FusionNetwork
 from pipeline.training.segment import UNLABELLED, Segment
 
+APART = 1 << 20
+"""Between the hops of two sessions."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """packets: input -> (N, *shape); table: input -> int64 (B, steps), -1 where nothing stands; label: int64 (B,)."""
+    """packets: input -> (N, *shape); table: input -> int64 (B, steps), -1 where nothing stands; label: int64 (B,).
+
+    around  int64 (B, hops): the label of every hop of the window, UNLABELLED where none is known
+    place   int64 (B,): number of the window's first hop; hops of one session are neighbours, those of two are far apart
+    """
 
     packets: dict[str, Tensor]
     table: dict[str, Tensor]
     label: Tensor
+    around: Tensor
+    place: Tensor
 
     def presence(self) -> dict[str, Tensor]:
         """input -> float32 (B, steps) of 0 or 1."""
         return {name: (rows >= 0).float() for name, rows in self.table.items()}
 
 
-def make_batch(segments: Sequence[Segment], windows: int, rng: np.random.Generator) -> Batch:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hops:
+    """count: how many hops a window is long. decided: which of them its decision is about."""
+
+    count: int
+    decided: int
+
+
+def make_batch(segments: Sequence[Segment], windows: int, hops: Hops, rng: np.random.Generator) -> Batch:
     """At most `windows` labelled windows of each segment, drawn without repetition."""
     chosen = [_drawn(segment, windows, rng) for segment in segments]
     packets, table = {}, {}
@@ -34,7 +51,18 @@ def make_batch(segments: Sequence[Segment], windows: int, rng: np.random.Generat
         packets[name] = torch.from_numpy(np.concatenate([segment.packets[name] for segment in segments]))
         table[name] = torch.from_numpy(np.concatenate(_offset_tables(segments, chosen, name)))
     label = torch.from_numpy(np.concatenate([segment.label[rows] for segment, rows in zip(segments, chosen, strict=True)]))
-    return Batch(packets=packets, table=table, label=label)
+    around = np.concatenate([_around(segment.label, rows, hops) for segment, rows in zip(segments, chosen, strict=True)])
+    place = np.concatenate([APART * number + rows for number, rows in enumerate(chosen)])
+    return Batch(packets=packets, table=table, label=label, around=torch.from_numpy(around), place=torch.from_numpy(place))
+
+
+def _around(
+    label: np.ndarray[tuple[int], np.dtype[np.int64]], rows: np.ndarray[tuple[int], np.dtype[np.int64]], hops: Hops
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Hop h of window w is what decision w + h - decided is about."""
+    padded = np.pad(label, (hops.decided, hops.count), constant_values=UNLABELLED)
+    around: np.ndarray[tuple[int, int], np.dtype[np.int64]] = padded[rows[:, None] + np.arange(hops.count)]
+    return around
 
 
 def forward(network: FusionNetwork, batch: Batch) -> Tensor:

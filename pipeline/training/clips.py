@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.errors import SourceError
-from operators.face import square
-from operators.face_detect import choose
-from operators.face_track import FaceTrack
+from operators.face import FaceCrop, square
 from operators.packet import AudioBlock, Frame, Packet
 from operators.video import crop_square
 from pipeline.ports import Wanted
@@ -23,7 +21,6 @@ from pipeline.training.session import Split
 from pipeline.training.sound import RATE_HZ, Sound, Word, assemble
 
 FRAME_NS = 40_000_000
-DETECT_NS = SMOOTH_NS = 300_000_000
 ALIGN_UNITS_PER_S = 25_000
 SILENT = ("sil", "sp")
 
@@ -110,17 +107,12 @@ def read_clip(path: Path, *, detector: str, wide: int, size: int) -> Clip:
 
 def mouths(pictures: Sequence[Packet], *, detector: str, wide: int, size: int) -> tuple[Crops, NDArray[np.bool_]]:
     """What FaceCrop(region="mouth", size=size) does, with a square wide / size times as large: its middle is FaceCrop's picture."""
-    _, detect = choose(detector, min_score=0.6)
-    track = FaceTrack(smooth_ns=SMOOTH_NS, switch_ns=500_000_000, hold_ns=1_000_000_000)
+    face = FaceCrop(region="mouth", size=size, model=detector)
     crops, found = np.zeros((len(pictures), wide, wide), np.uint8), np.zeros(len(pictures), np.bool_)
-    detect_ns = -DETECT_NS
     for index, packet in enumerate(pictures):
         assert isinstance(packet.payload, Frame)  # noqa: S101 - the caller picked frames
         picture = packet.payload.data
-        if packet.start_ns - detect_ns >= DETECT_NS:
-            detect_ns = packet.start_ns
-            track.see(detect.detect(picture), packet.start_ns)
-        box = track.at(packet.start_ns)
+        box = face.follow(picture, packet.start_ns)
         if box is not None:
             x, y, side = square(box, "mouth")
             crops[index], found[index] = crop_square(picture, x, y, side * wide / size, wide), True

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from operators.network import FusionNetwork
 from pipeline.evaluate import Encoded, accuracy, average_precision, presence_patterns, recall
-from pipeline.training.batch import Batch, forward, make_batch
-from pipeline.training.network import InTraining, SyncLoss
+from pipeline.training.batch import Batch, Hops, forward, make_batch
+from pipeline.training.network import InTraining
 from pipeline.training.segment import UNLABELLED, Segment
+from pipeline.training.sync import SyncLoss
 
 VALIDATE_EVERY = 3
 """Neighbouring decisions are nearly alike: a third of them tells as much."""
@@ -43,7 +44,8 @@ class LoopConfig(BaseModel):
     label_smoothing: Share = 0.02
     patience: int = Field(4, ge=1, description="epochs without a better validation before it ends")
     sync: float = Field(0.0, ge=0, description="weight of the loss that lips and voice agree at no delay")
-    sync_label: str | None = Field(None, description="the label of the windows in which they do")
+    sync_label: str | None = Field(None, description="the label of the hops in which they do")
+    sync_steps: int = Field(0, ge=0, description="steps before the first epoch that descend this loss alone")
     balance: Share = Field(0.5, description="0: classes as frequent as they are; 1: all as if equally frequent")
     bfloat16: bool = Field(False, description="compute in bfloat16 where it is safe: faster on a CPU that has it")
     threads: int = Field(2, ge=1)
@@ -88,36 +90,21 @@ def fit(
     validation: Sequence[Segment],
     *,
     labels: Sequence[str],
-    instant: float,
+    hops: Hops,
     report: Report = lambda step, total, loss: None,
     tell: Callable[[Epoch], None] = lambda epoch: None,
 ) -> History:
     """Trains the network in place and leaves the best epoch's weights in it. Same seed, feed and machine: same weights."""
-    rng = np.random.default_rng((config.seed, 1))
     first = list(itertools.islice(feed, 4 * config.batch))
-    feed = itertools.chain(first, feed)
     weight = class_weights(first, len(labels), config.balance)
-    sync = SyncLoss(network, label=list(labels).index(config.sync_label) if config.sync_label else -1, instant=instant)
-    parameters = [*network.parameters(), *sync.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    total = config.epochs * config.steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / total, config.warm_up))
+    sync = SyncLoss(network, label=list(labels).index(config.sync_label) if config.sync_label else -1)
+    descent = _Descent(network, sync, config, itertools.chain(first, feed), weight, hops, report)
+    descent.run(config.sync_steps, sync_only=True)
     history, best = History(), copy.deepcopy(network.state_dict())
     for number in range(config.epochs):
-        network.train()
-        sums = np.zeros(2)
-        for step in range(config.steps):
-            batch = make_batch(list(itertools.islice(feed, config.batch)), config.windows, rng)
-            losses = _step(network, sync, batch, weight, config)
-            optimiser.zero_grad()
-            losses[0].backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            schedule.step()
-            sums += [float(loss.detach()) for loss in losses]
-            report(number * config.steps + step + 1, total, float(losses[0].detach()))
+        loss, sync_loss = descent.run(config.steps)
         made = validate(network, validation, labels)
-        epoch = Epoch(number=number, loss=sums[0] / config.steps, sync_loss=sums[1] / config.steps, score=made["score"], validation=made)
+        epoch = Epoch(number=number, loss=loss, sync_loss=sync_loss, score=made["score"], validation=made)
         history.epochs.append(epoch)
         tell(epoch)
         if history.best is epoch:
@@ -130,13 +117,58 @@ def fit(
     return history
 
 
-def _step(network: FusionNetwork, sync: SyncLoss, batch: Batch, weight: Tensor, config: LoopConfig) -> tuple[Tensor, Tensor]:
-    """(loss to descend, the sync loss within it)."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-        logits = forward(network, batch)
-        agreement = sync(batch)
-    loss = F.cross_entropy(logits.float(), batch.label, weight=weight, label_smoothing=config.label_smoothing)
-    return loss + config.sync * agreement, agreement
+class _Descent:
+    """The steps of a training run, counted through."""
+
+    def __init__(
+        self,
+        network: FusionNetwork,
+        sync: SyncLoss,
+        config: LoopConfig,
+        feed: Iterator[Segment],
+        weight: Tensor,
+        hops: Hops,
+        report: Report,
+    ) -> None:
+        self._network, self._sync, self._config, self._feed = network, sync, config, feed
+        self._weight, self._hops, self._report = weight, hops, report
+        self._rng = np.random.default_rng((config.seed, 1))
+        self._parameters = [*network.parameters(), *sync.parameters()]
+        self._optimiser = torch.optim.AdamW(self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self._done, self._total = 0, config.sync_steps + config.epochs * config.steps
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, lambda step: _rate(step / self._total, config.warm_up))
+
+    def run(self, steps: int, *, sync_only: bool = False) -> tuple[float, float]:
+        """So many steps; gives the means of the loss and of the sync loss.
+
+        sync_only takes a quarter of the windows: that loss looks at all their steps.
+        """
+        self._network.train()
+        sums = np.zeros(2)
+        windows = max(1, self._config.windows // 4) if sync_only else self._config.windows
+        for _ in range(steps):
+            batch = make_batch(list(itertools.islice(self._feed, self._config.batch)), windows, self._hops, self._rng)
+            losses = self._step(batch, sync_only=sync_only)
+            sums += losses
+            self._done += 1
+            self._report(self._done, self._total, losses[0])
+        loss, sync_loss = (sums / max(1, steps)).tolist()
+        return loss, sync_loss
+
+    def _step(self, batch: Batch, *, sync_only: bool) -> tuple[float, float]:
+        """(the loss that was descended, the sync loss within it)."""
+        config = self._config
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
+            logits = forward(self._network, batch)
+            agreement = self._sync(batch)
+        known = F.cross_entropy(logits.float(), batch.label, weight=self._weight, label_smoothing=config.label_smoothing)
+        loss = agreement + 0 * known if sync_only else known + config.sync * agreement
+        self._optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self._schedule.step()
+        return float(loss.detach()), float(agreement.detach())
 
 
 def _rate(progress: float, warm_up: float) -> float:
