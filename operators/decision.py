@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from operators.window import AlignedWindow
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -19,6 +21,7 @@ class Decision:
     latency_ns   stage -> nanoseconds (transport, align, encode, fuse, total ...); "total" runs from the window's end to emission;
                  empty where the run was not paced by a clock
     attribution  stream -> share of the decision; empty unless asked for
+    evidence     hash of what was decided from: every packet's stream, number and start, and why a slot is empty
     id           hash of (session, window, revision, config digest, model digest): a decision is written once
     """
 
@@ -35,9 +38,20 @@ class Decision:
     model: str
     latency_ns: dict[str, int] = field(default_factory=dict)
     attribution: dict[str, float] = field(default_factory=dict)
+    evidence: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def evidence_of(window: AlignedWindow) -> str:
+    """16 hex digits that differ when two windows do: index, revision, and of every slot its packets or why there are none."""
+    parts: list[object] = [window.index, window.revision, window.start_ns, window.end_ns]
+    for name, slot in window.slots.items():
+        parts += [name, slot.missing, slot.age_ns, slot.complete]
+        for packet in slot.packets:
+            parts += [packet.seq, packet.start_ns, packet.end_ns]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 def decision_id(session: str, window: int, revision: int, digest: str) -> str:

@@ -7,6 +7,10 @@ SensoriumError
     DeviceNotFound                        nothing there under that name or path
     DeviceLost                            it was there and went away
     DecodeError                           its bytes are not the media they claim to be
+  SessionError(session)                   a recorded session cannot be used; exit 5
+    NotASession                           the folder holds none
+    Truncated                             what was asked for was never written, or is damaged
+    UnsupportedVersion                    it was written by a newer Sensorium
   BackendError                            a model or an engine cannot be used; exit 4
     BackendUnavailable                    the engine's library is not installed or has no device
     EngineMismatch                        the model's files disagree with each other or with the plan
@@ -65,6 +69,31 @@ class DeviceLost(SourceError):
 
 class DecodeError(SourceError):
     """The bytes are not the media they claim to be."""
+
+
+class SessionError(SensoriumError):
+    """A recorded session cannot be used."""
+
+    exit_code = 5
+
+    def __init__(self, session: str, problem: str) -> None:
+        self.session, self.problem = session, problem
+        super().__init__(f"{session}: {problem}")
+
+    def __reduce__(self) -> tuple[type[SessionError], tuple[str, str]]:
+        return type(self), (self.session, self.problem)
+
+
+class NotASession(SessionError):
+    """The folder holds no recorded session."""
+
+
+class Truncated(SessionError):
+    """What was asked for was never written, or is damaged."""
+
+
+class UnsupportedVersion(SessionError):
+    """A newer Sensorium wrote it."""
 
 
 class BackendError(SensoriumError):

@@ -43,3 +43,8 @@ class FakeClock:
 def wall_utc() -> str:
     """Wall-clock time, ISO 8601 UTC, for logs and file headers; never for ordering."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def wall_ns() -> int:
+    """Wall-clock time, ns since 1970 UTC, to compare with the stamps of files; never for ordering."""
+    return time.time_ns()

@@ -119,14 +119,36 @@ class Decide(_Part):
     hold: int = Field(default=1, ge=1, le=1000, description="a new label must win this many decisions in a row", examples=[1])
 
 
+class Record(_Part):
+    """Keep the run: original media, what the model saw, decisions. Off unless this is here. Units are in the names; a segment is a file."""
+
+    folder: str = Field(min_length=1, description="each run gets a new folder in it", examples=["recordings"])
+    segment: Seconds = Field(default=60.0, description="begin a new file after this much session time", examples=["60s"])
+    segment_mb: float = Field(default=64.0, gt=0, le=4096, description="... or after so many megabytes", examples=[64])
+    keep_days: float | None = Field(default=None, gt=0, description="delete segments in the folder that are older", examples=[7])
+    keep_gb: float | None = Field(default=None, gt=0, description="delete the oldest segments beyond so many gigabytes", examples=[20])
+    free_mb: float = Field(default=500.0, ge=0, description="stop recording while the disk has less free; decisions go on", examples=[500])
+
+
+class Replayed(_Part):
+    """A recorded session in place of sources; see `pipeline.session.replay.Replay`. folder: of the session, absolute."""
+
+    folder: str
+    start_ns: int = Field(default=0, ge=0)
+    end_ns: int | None = Field(default=None, ge=0)
+    ideal: bool = False
+
+
 class Config(_Part):
     """A run of Sensorium: which streams, which model, how to align them, where decisions go."""
 
+    model_config = ConfigDict(title="Config")
+
     session: Name | None = Field(default=None, description="the session's name; default: the file's name", examples=["demo"])
     model: str = Field(min_length=1, description="a shipped model's name, or a folder", examples=["speaking"])
-    sources: dict[SourceName, Use] = Field(min_length=1, description="a name for each device, file or feed")
+    sources: dict[SourceName, Use] = Field(default_factory=dict, description="a name for each device, file or feed")
     inputs: dict[str, Annotated[str, AfterValidator(_stream_of_source)]] = Field(
-        min_length=1, description="model input: source.stream", examples=[{"video": "media.video"}]
+        default_factory=dict, description="model input: source.stream", examples=[{"video": "media.video"}]
     )
     transforms: dict[str, list[Use]] = Field(default_factory=dict, description="per input: put before the model's own transforms")
     align: Align = Field(default_factory=Align)
@@ -134,11 +156,13 @@ class Config(_Part):
     edges: dict[str, Edge] = Field(default_factory=dict, description="per input: what may wait between source and model")
     decide: Decide = Field(default_factory=Decide)
     sinks: list[Use] = Field(default_factory=list, description="where decisions go, besides the terminal")
+    record: Record | None = Field(default=None, description="keep the run, to replay it")
     truth: str | None = Field(
         None, description="JSON lines of start_ms, end_ms, label to score the decisions against", examples=["truth.jsonl"]
     )
 
     origin: str = Field(default="", description="the file this was read from, absolute; set by load_config, never written by hand")
+    replay: Replayed | None = Field(default=None, description="set by `sensorium replay`, never written by hand")
 
     _places: Places = PrivateAttr(default_factory=dict)
 
@@ -160,6 +184,18 @@ class Config(_Part):
     def error(self, path: KeyPath, problem: str, hint: str) -> ConfigError:
         """A ConfigError that names the line where `path` was written."""
         return ConfigError(place_of(path, self._places, self.file), dotted(path), problem, hint)
+
+
+class WrittenConfig(Config):
+    """A config as a person writes it: with sources."""
+
+    sources: dict[SourceName, Use] = Field(min_length=1, description="a name for each device, file or feed")
+    inputs: dict[str, Annotated[str, AfterValidator(_stream_of_source)]] = Field(
+        min_length=1, description="model input: source.stream", examples=[{"video": "media.video"}]
+    )
+
+
+HIDDEN = ("origin", "replay")
 
 
 def shown_path(path: str) -> str:
@@ -198,13 +234,14 @@ def load_config(path: str | Path, overrides: Sequence[str | Override] = ()) -> C
 def validate(values: dict[str, Any], places: Places, *, origin: str) -> Config:
     """Plain values to a Config; `origin` is the file they are from, its folder the base of relative paths."""
     file = shown_path(origin)
-    if "origin" in values:
-        raise ConfigError(place_of(("origin",), places, file), "origin", "is not a key that is known here", "remove it")
+    for key in HIDDEN:
+        if key in values:
+            raise ConfigError(place_of((key,), places, file), key, "is not a key that is known here", "remove it")
     filled = {"session": _session_name(origin)} | values | {"origin": origin}
     try:
-        config = Config.model_validate(filled)
+        config = WrittenConfig.model_validate(filled)
     except ValidationError as error:
-        raise first_error(error, Config, values, places, file) from None
+        raise first_error(error, WrittenConfig, values, places, file) from None
     config._places.update(places)
     return config
 
@@ -216,8 +253,11 @@ def _session_name(origin: str) -> str:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema that editors check configs with; the same text whatever version of pydantic makes it."""
-    schema = Config.model_json_schema()
-    del schema["properties"]["origin"]
+    schema = WrittenConfig.model_json_schema()
+    for key in HIDDEN:
+        del schema["properties"][key]
+    del schema["$defs"]["Replayed"]
+    schema["description"] = Config.__doc__
     return cast(dict[str, Any], _settled({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}))
 
 

@@ -11,19 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from operators.decide import Decider
 from operators.errors import ConfigError, ContractError
 from operators.operator import Operator
 from operators.window import AlignConfig
-from pipeline.config import Config, Use
+from pipeline.config import Config, Replayed, Use
 from pipeline.configerrors import did_you_mean
 from pipeline.model import Model, load_model
 from pipeline.ports import Backend, Kind, Sink, Source, Wanted
 from pipeline.resolve import Part, Role
 from pipeline.runtime.edge import EdgePolicy
 from pipeline.yamltext import KeyPath, dotted
+
+if TYPE_CHECKING:
+    from pipeline.session.replay import Replay
 
 MS = 1_000_000
 
@@ -49,6 +52,7 @@ class Plan:
     transforms: Mapping[str, Sequence[Part]]
     sinks: Sequence[Part]
     edges: Mapping[str, EdgePolicy]
+    replay: Replay | None = None
 
     def make_source(self, name: str) -> Source:
         source: Source = self.sources[name].make()
@@ -88,8 +92,13 @@ class Plan:
 
 
 def build_plan(config: Config) -> Plan:
-    """Raises ConfigError, and EngineMismatch where the model's files are not those that were exported."""
+    """Raises ConfigError, and EngineMismatch where the model's files are not those that were exported.
+
+    For a replay also SessionError. Nothing that a recorded session names is imported: only the model decides what runs.
+    """
     model = _model(config)
+    if config.replay is not None:
+        return _replay_plan(config, model, config.replay)
     notes = [*_check_inputs(config, model), *_pace_notes(config)]
     return Plan(
         config=config,
@@ -101,6 +110,32 @@ def build_plan(config: Config) -> Plan:
         transforms={name: _transforms(config, model, name) for name in model.spec.inputs},
         sinks=[_sink(config, index, use) for index, use in enumerate(config.sinks)],
         edges={name: _edge(config, model, name) for name in model.spec.inputs},
+    )
+
+
+def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
+    from pipeline.session.manifest import read_manifest
+    from pipeline.session.preparation import check_fits
+    from pipeline.session.replay import Replay
+
+    manifest = read_manifest(Path(said.folder))
+    check_fits(manifest, model, said.folder)
+    waits = said.ideal or not manifest.paced
+    same = model.digest == manifest.model.digest and not said.ideal
+    renamed = hashlib.sha256(f"{manifest.plan}\0{model.digest}\0{'ideal' if said.ideal else ''}".encode()).hexdigest()
+    wait = config.align
+    deadlines = {} if waits else {"deadline_ns": round(wait.deadline_ms * MS), "revise_ns": round(wait.revise_ms * MS)}
+    return Plan(
+        config=config,
+        model=model,
+        digest=manifest.plan if same else renamed,
+        align=model.align_config(mode="wait" if waits else "deadline", **deadlines),
+        notes=(),
+        sources={},
+        transforms={name: [] for name in model.spec.inputs},
+        sinks=[_sink(config, index, use) for index, use in enumerate(config.sinks)],
+        edges={},
+        replay=Replay(session=said.folder, start_ns=said.start_ns, end_ns=said.end_ns, ideal=said.ideal),
     )
 
 

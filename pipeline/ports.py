@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,23 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class MediaTap(Protocol):
+    """Takes a source's compressed packets for a recording, which then need not be encoded again."""
+
+    def packet(self, stream: str, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None:  # noqa: ANN401
+        """packet: an av.Packet before it is decoded. template: its av.Stream. times_ns: start, decode time, duration, in session time."""
+        ...
+
+
+@runtime_checkable
+class Tapped(Protocol):
+    """A source that can give its compressed packets away; a source without `tap` is recorded from its events."""
+
+    def tap(self, tap: MediaTap) -> Sequence[str]:
+        """Called after open() and before events(). Gives the names of the streams whose packets will come."""
+        ...
+
+
 class Backend(Protocol):
     """Runs the graphs of one model directory. One thread calls it."""
 
@@ -131,6 +148,8 @@ class Status:
     edges: Sequence[EdgeCount]
     events: Sequence[str] = ()
     final: bool = False
+    recording: str = ""
+    """Empty: nothing is recorded. "on", or "stopped: why"."""
 
 
 class Sink(Protocol):

@@ -117,6 +117,7 @@ class FakePlan:
         self.backend = ArithmeticBackend()
         self.model = Model(Path("."), parse_spec(SPEC, "fake"), "f" * 64)
         self.digest = "d" * 64
+        self.replay = None
         mode = {"mode": "wait"} if speed == "max" else {"mode": "deadline", "deadline_ns": 150 * MS}
         self.align: AlignConfig = self.model.align_config(**{**mode, **(align or {})})
         values = {

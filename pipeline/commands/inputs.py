@@ -27,6 +27,7 @@ class Chosen:
     runner: str | None = None
     out: str | None = None
     truth: str | None = None
+    record: str | None = None
 
 
 def chosen_config(chosen: Chosen) -> Config:
@@ -52,6 +53,8 @@ def _overrides(chosen: Chosen) -> list[Override]:
     if chosen.model is not None:
         folder = Path(chosen.model).absolute()
         overrides.append(Override("model", str(folder) if folder.is_dir() else chosen.model, f"--model {chosen.model}"))
+    if chosen.record is not None:
+        overrides.append(Override("record.folder", str(Path(chosen.record).absolute()), f"--record {chosen.record}"))
     if chosen.truth is not None:
         overrides.append(Override("truth", str(Path(chosen.truth).absolute()), f"--truth {chosen.truth}"))
     return overrides

@@ -14,6 +14,7 @@ from pipeline.commands.inputs import Chosen, chosen_config
 from pipeline.commands.stopping import Stopping
 from pipeline.plan import Plan, build_plan
 from pipeline.ports import Sink
+from pipeline.session.layout import Recording
 from pipeline.sinks.summary import Summary
 
 View = Literal["auto", "plain", "quiet"]
@@ -26,21 +27,48 @@ def run_config(chosen: Chosen, *, view: View, begun_ns: int, stopping: Stopping)
     with opened_sinks(plan, view=view, begun_ns=begun_ns) as sinks:
         if stopping():
             return 0
-        if plan.config.run.runner == "inline":
-            return _run_inline(plan, sinks, stopping)
-        from pipeline.runtime.supervisor import run_supervised
+        if plan.config.record is None:
+            return _run(plan, sinks, stopping, None)
+        with recorded(plan, sinks) as (recording, sinks):
+            return _run(plan, sinks, stopping, recording)
 
-        return run_supervised(plan, sinks)
+
+@contextmanager
+def recorded(plan: Plan, sinks: Sequence[Sink]) -> Iterator[tuple[Recording, Sequence[Sink]]]:
+    """A new recording of the plan, and sinks that keep it and tell the others."""
+    from pipeline.session.begin import begin_recording, retention_of
+    from pipeline.session.runlog import RunRecorder
+
+    recording = begin_recording(plan)
+    say(f"recording to {recording.folder}")
+    keeper = RunRecorder(recording, sinks, SystemClock(), retention=retention_of(plan))
+    try:
+        yield recording, [keeper]
+    finally:
+        keeper.close()
 
 
-def _run_inline(plan: Plan, sinks: Sequence[Sink], stopping: Stopping) -> int:
+def _run(plan: Plan, sinks: Sequence[Sink], stopping: Stopping, recording: Recording | None) -> int:
+    if plan.config.run.runner == "inline":
+        return _run_inline(plan, sinks, stopping, recording)
+    from pipeline.runtime.supervisor import run_supervised
+
+    return run_supervised(plan, sinks, recording=recording)
+
+
+def _run_inline(plan: Plan, sinks: Sequence[Sink], stopping: Stopping, recording: Recording | None) -> int:
     from pipeline.runtime.inline import run_inline
-    from pipeline.runtime.parts import session_of
+    from pipeline.runtime.parts import session_of, speed_of
     from pipeline.runtime.rundir import RunDir
 
     run_dir = RunDir(session_of(plan), SystemClock())
+    recorder = None
+    if recording is not None:
+        from pipeline.session.recorder import Recorder
+
+        recorder = Recorder(recording, 0, SystemClock(), paced=speed_of(plan) is not None)
     try:
-        run_inline(plan, [run_dir, *sinks], SystemClock(), stopping)
+        run_inline(plan, [run_dir, *sinks], SystemClock(), stopping, recorder)
     finally:
         run_dir.close()
     return 0

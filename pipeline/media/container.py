@@ -18,6 +18,7 @@ from av.stream import Disposition, Stream
 
 from operators.errors import DecodeError, DeviceLost, DeviceNotFound, SourceError
 from operators.packet import StreamEvent
+from pipeline.ports import MediaTap
 
 Timed = tuple[int, StreamEvent]
 """(due_ns, event), see `pipeline.ports.Source.events`."""
@@ -115,6 +116,24 @@ def packets(container: InputContainer, stream: Stream, path: Path) -> Iterator[M
             continue
         failures = 0
         yield packet
+
+
+def tapped(
+    source: Iterator[MediaPacket | None], tap: MediaTap, name: str, stream: Stream, timeline: Timeline
+) -> Iterator[MediaPacket | None]:
+    """The same packets; those with content and a stamp are given to the tap first."""
+    for packet in source:
+        if packet is not None and packet.size and (times_ns := _times_ns(packet, timeline, unit(stream))) is not None:
+            tap.packet(name, packet, stream, times_ns)
+        yield packet
+
+
+def _times_ns(packet: MediaPacket, timeline: Timeline, seconds: Fraction) -> tuple[int, int, int] | None:
+    pts, dts = packet.pts, packet.dts
+    start, decode = (dts if pts is None else pts), (pts if dts is None else dts)
+    if start is None or decode is None:
+        return None
+    return timeline.to_ns(start, seconds), timeline.to_ns(decode, seconds), round((packet.duration or 0) * 1_000_000_000 * seconds)
 
 
 def read_only(container: InputContainer, stream: Stream) -> None:

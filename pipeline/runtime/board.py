@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -44,6 +44,15 @@ class Facts:
     backend: str
     end_ns: int | None
     kinds: Mapping[str, Kind]
+    records: bool = False
+
+
+def recording_state(records: bool, unrecorded: Iterable[str | None]) -> str:
+    """What `Status.recording` says. unrecorded: by process, why it does not record just now."""
+    if not records:
+        return ""
+    why = next((reason for reason in unrecorded if reason), None)
+    return "on" if why is None else f"stopped: {why}"
 
 
 class Board:
@@ -65,10 +74,12 @@ class Board:
         self.decisions = 0
         self.last_window = -1
         self.events: list[str] = []
+        self._unrecorded: dict[str, str | None] = {}
 
     def ingest(self, report: Mapping[str, Any]) -> None:
         """A report of an IngestLoop."""
         generation = report["generation"]
+        self._unrecorded[report["from"]] = report["unrecorded"]
         for name, edge in report["edges"].items():
             sums = {"entered": edge["entered"], "left": edge["left"], "waiting": edge["waiting"]}
             self._sent[name].take(generation, sums)
@@ -79,6 +90,7 @@ class Board:
     def fusion(self, report: Mapping[str, Any]) -> None:
         """A report of a FusionLoop."""
         generation = report["generation"]
+        self._unrecorded[report["from"]] = report["unrecorded"]
         self.now_ns = max(self.now_ns, report["now_ns"])
         self._core.take(generation, report["counts"])
         for name, counts in report["edges"].items():
@@ -113,6 +125,7 @@ class Board:
             edges=[self._edge(name, final) for name in self._inputs],
             events=events,
             final=final,
+            recording=recording_state(facts.records, self._unrecorded.values()),
         )
 
     def _stream_status(self, name: str, kind: Kind) -> StreamStatus:

@@ -14,7 +14,7 @@ from typing import Any
 
 from operators.align import Aligner
 from operators.decide import Decider
-from operators.decision import Decision, decision_id
+from operators.decision import Decision, decision_id, evidence_of
 from operators.errors import BackendError
 from operators.packet import Closed, CoreEvent, Dropped
 from operators.window import AlignConfig, AlignedWindow, Late, Skipped, Slot
@@ -65,8 +65,11 @@ class FusionCore:
         first_window: where this core begins (a restart); earlier windows are another's.
         """
         self._pace, self._spare_ns, self._first = pace, spare_ns, first_window
+        self._aligner = self._aligner_from(first_window)
+
+    def _aligner_from(self, window: int) -> Aligner:
         # By moving the start: the aligner then needs no memory of what came before.
-        self._aligner = Aligner(replace(self.config.align, start_ns=self.config.align.window_start_ns(first_window)))
+        return Aligner(replace(self.config.align, start_ns=self.config.align.window_start_ns(window)))
 
     def first_open_window(self, now_ns: int) -> int:
         """The first window whose deadline has not passed at now_ns."""
@@ -113,6 +116,7 @@ class FusionCore:
     def snapshot(self) -> dict[str, Any]:
         """What the next decision depends on; embeddings are made again."""
         return {
+            "first": self._first,
             "aligner": self._aligner.snapshot(),
             "decider": self._decider.snapshot(),
             "counts": dict(self.counts),
@@ -120,8 +124,10 @@ class FusionCore:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes the state of a core with an equal config."""
-        self._aligner.restore(state["aligner"])
+        """Takes the state of a core with an equal config. Raises ContractError, and changes nothing, where it does not fit."""
+        aligner = self._aligner_from(state["first"])
+        aligner.restore(state["aligner"])
+        self._first, self._aligner = state["first"], aligner
         self._decider.restore(state["decider"])
         self.counts = Counter(state["counts"])
         self.closed = set(state["closed"])
@@ -176,6 +182,7 @@ class FusionCore:
             revision=window.revision,
             model=config.model,
             latency_ns=latency,
+            evidence=evidence_of(window),
         )
 
 

@@ -226,4 +226,5 @@ class Engine:
             backend=fusion.get("backend", ""),
             end_ns=session_end_ns(ends, until_of(self._plan)),
             kinds=kinds_of(self._plan),
+            records=self._job.recording is not None,
         )

@@ -24,7 +24,7 @@ from pipeline.plan import build_plan
 from pipeline.runtime.bus import Inbox
 from pipeline.runtime.engine import Engine, Laps
 from pipeline.runtime.failure import CannotGoOn, failure_of
-from pipeline.runtime.job import Job
+from pipeline.runtime.job import Job, job_of
 from pipeline.runtime.ray import RayStage
 from pipeline.runtime.wires import Wires
 
@@ -37,7 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear
     try:
-        job = Job(**json.loads(sys.stdin.readline()))
+        job = job_of(sys.stdin.readline())
         threading.Thread(target=_listen, args=(sys.stdin, stop), daemon=True).start()
         # Ray puts the folder of the program on its workers' import path; ours is full of short names.
         sys.argv = [str(Path(job.folder) / "engine")]
@@ -64,7 +64,7 @@ def _serve(job: Job, lines: _Lines, stop: threading.Event) -> None:
         context: zmq.Context[Any] = zmq.Context()
         try:
             plan = planned.result()
-            wires = Wires(folder=job.folder, inputs=tuple(plan.model.spec.inputs))
+            wires = Wires(folder=job.folder, inputs=tuple(plan.model.spec.inputs), recording=job.recording)
             stage.wires = wires
             inbox = Inbox(context, wires.engine)
             rng = random.Random()  # noqa: S311 - the jitter of pauses

@@ -19,6 +19,7 @@ from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, speed_of
 from pipeline.runtime.tally import Tallies
 from pipeline.runtime.wires import Wires
+from pipeline.session.replay import Replay, Resume, replayed
 
 REPORT_NS = 200_000_000
 POLL_MS = 20
@@ -43,7 +44,10 @@ class FusionLoop:
         self._edges = {
             name: EdgeReceiver(self._context, wires.edge(name), wires.inputs, replays=self._speed is None) for name in fed_inputs(plan)
         }
+        self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
+        self._log = None if self._recorder is None else self._recorder.core()
         self._pace: Pace | None = None
+        self._over = self._exhausted = False
         self._report_due_ns = self._heard_ns = clock.now_ns()
 
     def open(self) -> dict[str, Any]:
@@ -54,6 +58,9 @@ class FusionLoop:
 
     def run(self, epoch_ns: int, decided: int, resumed: bool) -> None:
         """Until told to stop. resumed: the session ran before; decided: the last window that was decided then, -1: none."""
+        if self._plan.replay is not None:
+            self._again(self._plan.replay)
+            return
         self._start(epoch_ns, decided, resumed)
         for close in unused(self._plan.align, self._edges):
             self._feed(close)
@@ -63,6 +70,34 @@ class FusionLoop:
             self._tick()
             self._look_after()
 
+    def _again(self, replay: Replay) -> None:
+        """A recorded session, from its beginning whoever ran it before: the engine knows what it had."""
+        for at_ns, event in replayed(replay):
+            if self._pace is None and self._speed is not None:
+                epoch_ns = self._clock.now_ns() - round(at_ns / self._speed)
+                self._pace = Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
+            if not self._wait_until(at_ns):
+                return
+            if isinstance(event, Resume):
+                self._core.restore(event.state)
+            else:
+                self._feed(event)
+            if self._over:
+                break
+        self._exhausted = True
+        while not self._stop():
+            self._look_after()
+
+    def _wait_until(self, at_ns: int) -> bool:
+        """False: told to stop."""
+        while not self._stop():
+            self._look_after()
+            left_ns = 0 if self._pace is None else self._pace.clock_ns(at_ns) - self._clock.now_ns()
+            if left_ns <= 0:
+                return True
+            self._clock.sleep_until(self._clock.now_ns() + min(left_ns, POLL_MS * 1_000_000))
+        return False
+
     def lose(self, names: Sequence[str]) -> None:
         """These streams will not come back."""
         for name in names:
@@ -71,6 +106,8 @@ class FusionLoop:
     def close(self) -> None:
         for edge in self._edges.values():
             edge.close()
+        if self._recorder is not None:
+            self._recorder.close()
         self._outbox.close()
         self._context.term()
 
@@ -135,6 +172,8 @@ class FusionLoop:
             return  # said again for a core that does not know it yet
         self._tallies.take(event)
         if not isinstance(event, Dropped):
+            if self._log is not None:
+                self._log.event(event, self._session_ns(), self._core.snapshot)
             for out in self._core.process(event, transport_ns):
                 self._gave(out)
 
@@ -161,16 +200,20 @@ class FusionLoop:
     def _gave(self, out: Any) -> None:  # noqa: ANN401 - whatever a core says
         self._tallies.gave(out)
         if isinstance(out, Decision):
+            if (replay := self._plan.replay) is not None:
+                self._over = self._over or replay.is_over(out)
+                if not replay.wants(out):
+                    return
             self._outbox.letter({"from": "fusion", "generation": self._generation, "decision": out.to_json()})
             while self._pace is None and self._outbox.flush() > POLL_MS and not self._stop():
                 self._outbox.wait(POLL_MS)  # nobody waits for this run, so it waits for its reader
 
     def _look_after(self) -> None:
-        for line in self._tallies.take_events():
+        for line in [*self._tallies.take_events(), *([] if self._recorder is None else self._recorder.take_lines())]:
             self._outbox.letter({"from": "fusion", "generation": self._generation, "event": line})
         waiting = self._outbox.flush()
         now_ns = self._clock.now_ns()
-        ended = self._core.ended and not waiting
+        ended = (self._core.ended if self._plan.replay is None else self._exhausted) and not waiting
         if now_ns >= self._report_due_ns or ended:
             self._report_due_ns = now_ns + REPORT_NS
             self._report(ended)
@@ -190,6 +233,7 @@ class FusionLoop:
                 "edges": edges,
                 "lost_letters": dict(self._outbox.dropped),
                 "ended": ended,
+                "unrecorded": None if self._recorder is None else self._recorder.stopped,
             }
         )
 

@@ -28,9 +28,10 @@ class IngestLoop:
     """One start of one source. open, run, close."""
 
     def __init__(self, plan: RunPlan, name: str, wires: Wires, generation: int, clock: Clock, stop: Callable[[], bool]) -> None:
-        self._intake = Intake(plan, name)
-        self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
         self._speed, self._until_ns = speed_of(plan), until_of(plan)
+        self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
+        self._intake = Intake(plan, name, None if self._recorder is None else self._recorder.source(name))
+        self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
         self._context: zmq.Context[Any] = zmq.Context()
         self._outbox = Outbox(self._context, wires.engine)
         self._edges = {wanted: self._edge(plan, wires, wanted) for wanted in self._intake.inputs}
@@ -51,11 +52,15 @@ class IngestLoop:
                 return
             self._send(event)
         self._ended = True
+        if self._recorder is not None:
+            self._recorder.close()
         self._report()
         self._stay()
 
     def close(self) -> None:
         self._intake.close()
+        if self._recorder is not None:
+            self._recorder.close()
         for edge in self._edges.values():
             edge.close()
         self._outbox.close()
@@ -109,6 +114,8 @@ class IngestLoop:
         return True
 
     def _report(self) -> None:
+        for line in [] if self._recorder is None else self._recorder.take_lines():
+            self._outbox.letter({"from": self._name, "generation": self._generation, "event": line})
         self._outbox.report(
             {
                 "from": self._name,
@@ -116,6 +123,7 @@ class IngestLoop:
                 "edges": {name: _counts(edge) for name, edge in self._edges.items()},
                 "dropped": {name: dict(dropped) for name, dropped in self._intake.dropped.items()},
                 "ended": self._ended,
+                "unrecorded": None if self._recorder is None else self._recorder.stopped,
             }
         )
 

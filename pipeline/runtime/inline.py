@@ -15,31 +15,42 @@ from operators.decision import Decision
 from operators.packet import Dropped, StreamEvent, Tick
 from pipeline.clock import Clock
 from pipeline.ports import EdgeCount, Sink, Status
+from pipeline.runtime.board import recording_state
 from pipeline.runtime.core import unused
 from pipeline.runtime.failure import MISTAKES
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, session_end_ns, session_of, speed_of, until_of
 from pipeline.runtime.tally import Tallies
+from pipeline.session.recorder import Recorder
+from pipeline.session.replay import Replay, Resume, replayed
 
 STATUS_NS = 250_000_000
 SLICE_NS = 100_000_000
 """The longest sleep before `stop` is asked again."""
 
 
-def run_inline(plan: RunPlan, sinks: Sequence[Sink], clock: Clock, stop: Callable[[], bool] = lambda: False) -> Status:
+def run_inline(
+    plan: RunPlan,
+    sinks: Sequence[Sink],
+    clock: Clock,
+    stop: Callable[[], bool] = lambda: False,
+    recorder: Recorder | None = None,
+) -> Status:
     """Runs until the sources end, the config's duration is over or stop() says so; gives the final Status.
 
     The sinks are the caller's: they are not closed here. Raises SourceError if a source cannot be opened, ConfigError for a
     live source (it would have to be waited for in a thread of its own: that is what the ray runner is for), BackendError.
     """
     with ExitStack() as stack:
-        intakes = [Intake(plan, name) for name in plan.config.sources]
+        if recorder is not None:
+            stack.callback(recorder.close)
+        intakes = [Intake(plan, name, None if recorder is None else recorder.source(name)) for name in plan.config.sources]
         for intake in intakes:
             _refuse_live(plan, intake)
             stack.callback(intake.close)
             intake.open()
-        return _Run(plan, intakes, sinks, clock, stop).run()
+        return _Run(plan, intakes, sinks, clock, stop, recorder).run()
 
 
 def _refuse_live(plan: RunPlan, intake: Intake) -> None:
@@ -48,8 +59,17 @@ def _refuse_live(plan: RunPlan, intake: Intake) -> None:
 
 
 class _Run:
-    def __init__(self, plan: RunPlan, intakes: Sequence[Intake], sinks: Sequence[Sink], clock: Clock, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        intakes: Sequence[Intake],
+        sinks: Sequence[Sink],
+        clock: Clock,
+        stop: Callable[[], bool],
+        recorder: Recorder | None,
+    ) -> None:
         self._plan, self._intakes, self._sinks, self._clock, self._stop = plan, intakes, sinks, clock, stop
+        self._recorder, self._log = recorder, None if recorder is None else recorder.core()
         backend = plan.make_backend()
         self._core = make_core(plan, backend, clock)
         self._tallies = Tallies(kinds_of(plan))
@@ -57,9 +77,21 @@ class _Run:
         self._until_ns = until_of(plan)
         self._pace: Pace | None = None
         self._now_ns = 0
+        self._over = False
         self._status_due_ns = clock.now_ns()
 
     def run(self) -> Status:
+        if self._plan.replay is None:
+            self._live()
+        else:
+            self._again(self._plan.replay)
+        if self._recorder is not None:
+            self._recorder.close()
+        status = self._status(final=True)
+        self._send(status)
+        return status
+
+    def _live(self) -> None:
         speed = speed_of(self._plan)
         if speed is not None:
             self._pace = Pace(clock=self._clock, epoch_ns=self._clock.now_ns(), speed=speed)
@@ -73,9 +105,21 @@ class _Run:
             self._now_ns = max(self._now_ns, due_ns)
             self._feed(event)
             self._report()
-        status = self._status(final=True)
-        self._send(status)
-        return status
+
+    def _again(self, replay: Replay) -> None:
+        """A recorded session: its own ticks are among its events, so no clock has a say in what is decided."""
+        speed = speed_of(self._plan)
+        for at_ns, event in replayed(replay):
+            if self._pace is None and speed is not None:
+                self._pace = Pace(clock=self._clock, epoch_ns=self._clock.now_ns() - round(at_ns / speed), speed=speed)
+            if self._over or self._stop() or (self._pace is not None and not self._sleep_until(at_ns)):
+                break
+            self._now_ns = max(self._now_ns, at_ns)
+            if isinstance(event, Resume):
+                self._core.restore(event.state)
+            else:
+                self._feed(event)
+            self._report()
 
     def _events(self, intake: Intake) -> Iterator[tuple[int, StreamEvent]]:
         try:
@@ -113,11 +157,21 @@ class _Run:
         self._tallies.take(event)
         if isinstance(event, Dropped):
             return
+        if self._log is not None:
+            self._log.event(event, self._session_ns(), self._core.snapshot)
         for out in self._core.process(event):
             self._tallies.gave(out)
             if isinstance(out, Decision):
-                for sink in self._sinks:
-                    sink.decision(out)
+                self._decided(out)
+
+    def _decided(self, decision: Decision) -> None:
+        replay = self._plan.replay
+        if replay is not None:
+            self._over = self._over or replay.is_over(decision)
+            if not replay.wants(decision):
+                return
+        for sink in self._sinks:
+            sink.decision(decision)
 
     def _report(self) -> None:
         if self._clock.now_ns() >= self._status_due_ns:
@@ -129,7 +183,7 @@ class _Run:
             sink.status(status)
 
     def _status(self, *, final: bool) -> Status:
-        now_ns = self._now_ns if self._pace is None else max(self._now_ns, self._pace.now_ns())
+        now_ns = self._session_ns()
         counts = self._core.counts
         streams = self._tallies.statuses(now_ns, paced=self._pace is not None)
         tallies = self._tallies.streams.values()
@@ -147,9 +201,13 @@ class _Run:
             revisions=counts["revisions"],
             streams=streams,
             edges=[EdgeCount(edge=t.name, entered=t.packets, left=t.packets, waiting=0, dropped={}) for t in tallies],
-            events=self._tallies.take_events(),
+            events=[*self._tallies.take_events(), *([] if self._recorder is None else self._recorder.take_lines())],
             final=final,
+            recording=recording_state(self._recorder is not None, [] if self._recorder is None else [self._recorder.stopped]),
         )
+
+    def _session_ns(self) -> int:
+        return self._now_ns if self._pace is None else max(self._now_ns, self._pace.now_ns())
 
     def _state(self, final: bool) -> Literal["running", "degraded", "ended"]:
         if final:

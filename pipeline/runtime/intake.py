@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from operators.operator import Operator, run_chain
 from operators.packet import Closed, Dropped, Packet, StreamEvent, Watermark
-from pipeline.ports import Source, StreamSpec, Wanted
+from pipeline.ports import Source, StreamSpec, Tapped, Wanted
 
 
 class IntakePlan(Protocol):
@@ -24,6 +24,16 @@ class IntakePlan(Protocol):
     def make_transforms(self, name: str) -> list[Operator]: ...
 
 
+class SourceLog(Protocol):
+    """What records a source; `pipeline.session.streamlog.SourceRecorder` is one. As a `pipeline.ports.MediaTap` it is given packets."""
+
+    def open(self, specs: Iterable[StreamSpec], tapped: Sequence[str]) -> None: ...
+
+    def event(self, event: StreamEvent, at_ns: int) -> None: ...
+
+    def packet(self, stream: str, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None: ...  # noqa: ANN401
+
+
 class Intake:
     """Opens a source and reads it, once. Used by both runners, so that both read alike.
 
@@ -31,8 +41,9 @@ class Intake:
     dropped[input]   what its transforms did not let through, by reason
     """
 
-    def __init__(self, plan: IntakePlan, name: str) -> None:
+    def __init__(self, plan: IntakePlan, name: str, log: SourceLog | None = None) -> None:
         self.name = name
+        self._log = log
         self._source = plan.make_source(name)
         self._wanted = plan.wanted(name)
         self._inputs = dict(plan.source_inputs(name))
@@ -53,6 +64,8 @@ class Intake:
     def open(self) -> dict[str, StreamSpec]:
         """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""
         specs = {spec.name: spec for spec in self._source.open(self._wanted)}
+        if self._log is not None:
+            self._log.open(specs.values(), self._source.tap(self._log) if isinstance(self._source, Tapped) else ())
         self._missing = [wanted for stream, wanted in self._inputs.items() if stream not in specs]
         return {wanted: specs[stream] for stream, wanted in self._inputs.items() if stream in specs}
 
@@ -74,6 +87,8 @@ class Intake:
         for due_ns, event in self._source.events(from_ns):
             if until_ns is not None and due_ns >= until_ns:
                 break
+            if self._log is not None:
+                self._log.event(event, due_ns)
             wanted = self._inputs.get(event.stream, "")
             if wanted in self._open and not (isinstance(event, Packet) and event.start_ns < from_ns):
                 yield from self._through(wanted, due_ns, replace(event, stream=wanted))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from pipeline.session.layout import Recording
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -14,6 +16,7 @@ class Job:
     folder             for sockets and Ray's files, private, of this engine only
     asked_ns           when it was asked for, on the clock that all processes read
     epoch_ns, decided  of an earlier engine of the same session; None and -1: it begins
+    recording          where to record; None: nowhere
     """
 
     config_json: str
@@ -22,7 +25,15 @@ class Job:
     asked_ns: int
     epoch_ns: int | None = None
     decided: int = -1
+    recording: Recording | None = None
 
 
 def job_line(job: Job) -> str:
     return json.dumps(asdict(job), separators=(",", ":")) + "\n"
+
+
+def job_of(line: str) -> Job:
+    """What `job_line` wrote."""
+    values = json.loads(line)
+    recording = values["recording"]
+    return Job(**{**values, "recording": None if recording is None else Recording(**recording)})

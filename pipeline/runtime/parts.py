@@ -15,6 +15,7 @@ from pipeline.ports import Backend, Kind, Source, Wanted
 from pipeline.runtime.core import CoreConfig, FusionCore
 from pipeline.runtime.edge import EdgePolicy
 from pipeline.runtime.inference import Inference
+from pipeline.session.replay import Replay
 
 MS = 1_000_000
 
@@ -36,6 +37,9 @@ class RunPlan(Protocol):
 
     @property
     def align(self) -> AlignConfig: ...
+
+    @property
+    def replay(self) -> Replay | None: ...
 
     def make_source(self, name: str) -> Source: ...
 

@@ -26,6 +26,7 @@ from pipeline.runtime.parts import RunPlan, session_of, speed_of
 from pipeline.runtime.rundir import RunDir
 from pipeline.runtime.supervise import Child, RestartPolicy
 from pipeline.runtime.wishes import Wishes, wishes_to_stop
+from pipeline.session.layout import Recording
 
 SECOND = 1_000_000_000
 STOP_NS = 4 * SECOND
@@ -39,18 +40,24 @@ ENGINE = RestartPolicy(first_ns=SECOND // 10, failures=4, healthy_ns=30 * SECOND
 
 
 def run_supervised(
-    plan: RunPlan, sinks: Sequence[Sink], *, clock: Clock | None = None, rng: random.Random | None = None, base: Path | None = None
+    plan: RunPlan,
+    sinks: Sequence[Sink],
+    *,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+    base: Path | None = None,
+    recording: Recording | None = None,
 ) -> int:
     """Runs the plan in an engine process; gives the exit code. The sinks are the caller's: they are not closed here.
 
-    base: where run directories are, see `pipeline.runtime.rundir`.
+    base: where run directories are, see `pipeline.runtime.rundir`. recording: where the engine's processes record their parts.
     """
     clock = clock or SystemClock()
     run_dir = RunDir(session_of(plan), clock, base)
     try:
         with wishes_to_stop() as wishes:
             rng = rng or random.Random()  # noqa: S311 - the jitter of pauses
-            return Supervisor(plan, [run_dir, *sinks], run_dir, clock, rng, wishes).run()
+            return Supervisor(plan, [run_dir, *sinks], run_dir, clock, rng, wishes, recording).run()
     finally:
         run_dir.close()
 
@@ -58,8 +65,18 @@ def run_supervised(
 class Supervisor:
     """One run from its first engine to its last."""
 
-    def __init__(self, plan: RunPlan, sinks: Sequence[Sink], run_dir: RunDir, clock: Clock, rng: random.Random, wishes: Wishes) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        sinks: Sequence[Sink],
+        run_dir: RunDir,
+        clock: Clock,
+        rng: random.Random,
+        wishes: Wishes,
+        recording: Recording | None = None,
+    ) -> None:
         self._plan, self._sinks, self._run_dir, self._clock, self._wishes = plan, sinks, run_dir, clock, wishes
+        self._recording = recording
         self._child = Child("engine", ENGINE, rng, clock.now_ns())
         self._engine: EngineProcess | None = None
         self._epoch_ns: int | None = None
@@ -99,6 +116,7 @@ class Supervisor:
             asked_ns=self._clock.now_ns(),
             epoch_ns=self._epoch_ns,
             decided=self._decided,
+            recording=None if self._recording is None else replace(self._recording, engine=self._child.generation),
         )
         self._engine = EngineProcess(job, self._run_dir.path / "engine.log")
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from operators.errors import ContractError
+from pipeline.clock import Clock
+from pipeline.session.layout import Recording
+
+if TYPE_CHECKING:
+    from pipeline.session.recorder import Recorder
 
 MAX_PATH = 100
 """A Unix socket's path has room for 107 bytes; the rest is for the names below."""
@@ -13,10 +18,14 @@ MAX_PATH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wires:
-    """folder: 0700, of this run only. inputs: the model's inputs in its order; an edge's place in it is its number on the wire."""
+    """folder: 0700, of this run only. inputs: the model's inputs in its order; an edge's place in it is its number on the wire.
+
+    recording: where every process records its part; None: nobody does.
+    """
 
     folder: str
     inputs: tuple[str, ...]
+    recording: Recording | None = None
 
     def __post_init__(self) -> None:
         if len(self.folder.encode()) > MAX_PATH - len("/edge-000"):
@@ -29,9 +38,18 @@ class Wires:
     def engine(self) -> str:
         return f"ipc://{self.folder}/engine"
 
+    def recorder(self, life: int, clock: Clock, *, paced: bool) -> Recorder | None:
+        """For what one process records; None: nothing is. life: counts the starts of that process."""
+        if self.recording is None:
+            return None
+        from pipeline.session.recorder import Recorder
+
+        return Recorder(self.recording, life, clock, paced=paced)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Wires:
-        return cls(folder=values["folder"], inputs=tuple(values["inputs"]))
+        recording = values["recording"]
+        return cls(folder=values["folder"], inputs=tuple(values["inputs"]), recording=None if recording is None else Recording(**recording))

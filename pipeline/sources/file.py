@@ -28,12 +28,13 @@ from pipeline.media.container import (
     packets,
     read_only,
     seek,
+    tapped,
     track,
     track_end_ns,
 )
 from pipeline.media.text import TextTrack, file_cues, subtitle_cues
 from pipeline.media.video import Pictures, VideoTrack, usual_frame_ns
-from pipeline.ports import StreamSpec, Wanted
+from pipeline.ports import MediaTap, StreamSpec, Wanted
 from pipeline.sources.faults import StreamFaults, check_streams, inject
 
 TRACK = {"video": "video", "audio": "audio", "text": "subtitle"}
@@ -86,6 +87,7 @@ class MediaFile:
         self._cues: tuple[list[Cue], int] | None = None
         self._end_ns: int | None = None
         self._running: Generator[Timed, None, None] | None = None
+        self._tap: MediaTap | None = None
 
     def open(self, wanted: Mapping[str, Wanted]) -> Sequence[StreamSpec]:
         self.close()
@@ -100,6 +102,10 @@ class MediaFile:
         if self._faults:
             self._running = inject(self._running, self._faults, seed=self._fault_seed)
         return self._running
+
+    def tap(self, tap: MediaTap) -> Sequence[str]:
+        self._tap = tap
+        return [name for name in ("video", "audio") if name in self._wanted]
 
     def end_ns(self) -> int | None:
         return self._end_ns
@@ -156,12 +162,12 @@ class MediaFile:
         stream.codec_context.thread_count = 0 if self._threads == "auto" else 1
         pictures = Pictures(self._wanted["video"])
         video = VideoTrack("video", pictures, usual_frame_ns(stream), first_seq(from_ns), from_ns)
-        return video, video.events(self._decoded(container, stream))
+        return video, video.events(self._decoded("video", container, stream))
 
     def _audio(self, readers: ExitStack, from_ns: int) -> tuple[AudioTrack, Generator[Timed, None, None]]:
         container, stream = self._reader(readers, "audio", max(0, from_ns - AUDIO_PREROLL_NS))
         audio = AudioTrack("audio", self._wanted["audio"], self._block_ns, first_seq(from_ns), from_ns)
-        return audio, audio.events(self._decoded(container, stream))
+        return audio, audio.events(self._decoded("audio", container, stream))
 
     def _text(self, readers: ExitStack, from_ns: int) -> TextTrack:
         if self._cues is not None:
@@ -171,8 +177,11 @@ class MediaFile:
             cues = subtitle_cues(packets(container, stream, self._path), stream, self._timeline)
         return TextTrack("text", cues, seq=first_seq(from_ns), from_ns=from_ns)
 
-    def _decoded(self, container: InputContainer, stream: Stream) -> Iterator[tuple[int | None, Any]]:
-        return decoded(packets(container, stream, self._path), stream, self._timeline)
+    def _decoded(self, name: str, container: InputContainer, stream: Stream) -> Iterator[tuple[int | None, Any]]:
+        read = packets(container, stream, self._path)
+        if self._tap is not None:
+            read = tapped(read, self._tap, name, stream, self._timeline)
+        return decoded(read, stream, self._timeline)
 
     def _reader(self, readers: ExitStack, name: str, from_ns: int) -> tuple[InputContainer, Any]:
         """A container of its own for one track, see `pipeline.media.container`."""

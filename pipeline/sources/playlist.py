@@ -6,13 +6,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import merge
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from operators.errors import ContractError, DeviceNotFound, SourceError
 from operators.packet import Closed, Dropped, Packet, Watermark
 from pipeline.media.container import Timed, first_seq
 from pipeline.media.text import TextTrack
-from pipeline.ports import StreamSpec, Wanted
+from pipeline.ports import MediaTap, StreamSpec, Wanted
 from pipeline.sources.faults import StreamFaults, check_streams, inject
 from pipeline.sources.file import MediaFile
 
@@ -65,6 +65,7 @@ class Playlist:
         self._lengths_ns: dict[Path, int] = {}
         self._end_ns: int | None = None
         self._running: Generator[Timed, None, None] | None = None
+        self._tap: MediaTap | None = None
         self.bad_files: list[str] = []
 
     def open(self, wanted: Mapping[str, Wanted]) -> Sequence[StreamSpec]:
@@ -96,6 +97,10 @@ class Playlist:
             self._running = inject(self._running, self._faults, seed=self._fault_seed)
         return self._running
 
+    def tap(self, tap: MediaTap) -> Sequence[str]:
+        self._tap = tap
+        return [name for name in ("video", "audio") if name in self._streams]
+
     def end_ns(self) -> int | None:
         return self._end_ns
 
@@ -117,7 +122,7 @@ class Playlist:
             if begin_ns < from_ns and begin_ns + self._length_ns(path) <= from_ns:
                 end_ns = max(end_ns, begin_ns + self._length_ns(path))
                 continue
-            file = _File(self._media(path), begin_ns, self._streams, seqs)
+            file = _File(self._media(path), begin_ns, self._streams, seqs, self._tap)
             yield from file.events(self._wanted, from_ns=from_ns, former_end_ns=end_ns)
             if file.problem:
                 self._note(file.problem)
@@ -149,8 +154,8 @@ class Playlist:
 class _File:
     """One file's turn. end_ns: of the session, where the file ended. problem: why it could not be played (to the end)."""
 
-    def __init__(self, media: MediaFile, begin_ns: int, streams: Sequence[str], seqs: dict[str, int]) -> None:
-        self._media, self._begin_ns, self._streams, self._seqs = media, begin_ns, streams, seqs
+    def __init__(self, media: MediaFile, begin_ns: int, streams: Sequence[str], seqs: dict[str, int], tap: MediaTap | None) -> None:
+        self._media, self._begin_ns, self._streams, self._seqs, self._tap = media, begin_ns, streams, seqs, tap
         self.end_ns = begin_ns
         self.problem: str | None = None
 
@@ -158,6 +163,8 @@ class _File:
         local_ns = max(0, from_ns - self._begin_ns)
         try:
             there = {spec.name for spec in self._media.open(wanted)}
+            if self._tap is not None:
+                self._media.tap(self)
             yield from self._silence(self._streams, max(former_end_ns, from_ns), self._begin_ns)
             quiet = {name: TextTrack(name, iter(()), seq=0, from_ns=local_ns) for name in self._streams if name not in there}
             for due_ns, event in self._media.events(local_ns):
@@ -174,6 +181,12 @@ class _File:
             yield max(heard_ns, from_ns), Dropped(stream=self._streams[0], reason="bad_file", start_ns=self._begin_ns)
         finally:
             self._media.close()
+
+    def packet(self, stream: str, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None:  # noqa: ANN401 - a MediaTap
+        """Passes the file's packets on, at their place in the session."""
+        start_ns, decode_ns, duration_ns = times_ns
+        if self._tap is not None:
+            self._tap.packet(stream, packet, template, (start_ns + self._begin_ns, decode_ns + self._begin_ns, duration_ns))
 
     def _silence(self, names: Sequence[str], start_ns: int, end_ns: int) -> Iterator[Timed]:
         """Promises that nothing happens during [start_ns, end_ns) of the session, and where that ends."""

@@ -19,13 +19,15 @@ def board(*, replays: bool = False) -> Board:
 
 def sent(generation: int, entered: int, left: int, **dropped: int) -> dict[str, Any]:
     edge = {"entered": entered, "left": left, "waiting": entered - left - sum(dropped.values()), "dropped": dropped}
-    return {"generation": generation, "edges": {"cam": edge}, "dropped": {"cam": {"no_face": 1}}, "ended": False}
+    report = {"from": "av", "generation": generation, "ended": False, "unrecorded": None}
+    return {**report, "edges": {"cam": edge}, "dropped": {"cam": {"no_face": 1}}}
 
 
 def got(generation: int, packets: int, missing: int = 0, **counts: int) -> dict[str, Any]:
     edge = {"packets": packets, "missing": missing, "repeated": 0, "bad": 0}
     stream = {"name": "cam", "kind": "video", "state": "live", "packets": packets, "late": 1, "dropped": {"late": 1}}
-    return {"generation": generation, "now_ns": 5, "counts": counts, "edges": {"cam": edge}, "streams": [stream]}
+    report = {"from": "fusion", "generation": generation, "unrecorded": None}
+    return {**report, "now_ns": 5, "counts": counts, "edges": {"cam": edge}, "streams": [stream]}
 
 
 def edge(it: Board, final: bool = False) -> Any:

@@ -1,0 +1,41 @@
+"""What a recording wants of the file system, in one place, so that a test can let any of it fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+
+class File(Protocol):
+    """An unbuffered file for writing."""
+
+    def write(self, data: bytes | memoryview, /) -> int | None: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Disk:
+    """The real one. All of it may raise OSError."""
+
+    def create(self, path: Path) -> File:
+        """A new file, private; its folders are made."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb", buffering=0)
+
+    def sync(self, file: File) -> None:
+        os.fsync(file.fileno())
+
+    def rename(self, old: Path, new: Path) -> None:
+        old.rename(new)
+        folder = os.open(new.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def free_bytes(self, folder: Path) -> int:
+        return shutil.disk_usage(folder).free

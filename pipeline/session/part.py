@@ -1,0 +1,55 @@
+"""One segment while it is written: NAME.part, until it is synced, renamed and has its line in segments.jsonl."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.session.disk import Disk
+from pipeline.session.layout import PART, SegmentLine, SegmentName, add_segment_line
+
+
+class Part:
+    """An open segment; `write` is for whoever makes its content. Raises OSError; then `abandon` it: what was written stays where it is."""
+
+    def __init__(self, session: Path, folder: str, name: SegmentName, disk: Disk) -> None:
+        self._session, self._file_name, self._disk = session, f"{folder}/{name}", disk
+        self._path = session / folder / str(name)
+        self._part = self._path.with_name(self._path.name + PART)
+        self._file = disk.create(self._part)
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+        self.broken = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """All of it, or OSError. After an error nothing is written any more, whatever a muxer still has to say."""
+        view = memoryview(data)
+        if self.broken:
+            return view.nbytes
+        try:
+            done = 0
+            while done < view.nbytes:
+                done += self._file.write(view[done:]) or 0
+        except OSError:
+            self.broken = True
+            raise
+        self._hash.update(view)
+        self.bytes += view.nbytes
+        return view.nbytes
+
+    def finish(self, *, start_ns: int, end_ns: int, rows: int) -> SegmentLine:
+        """Call it once all content was written."""
+        self._disk.sync(self._file)
+        self._file.close()
+        self._disk.rename(self._part, self._path)
+        line = SegmentLine(
+            file=self._file_name, start_ns=start_ns, end_ns=end_ns, rows=rows, bytes=self.bytes, sha256=self._hash.hexdigest()
+        )
+        add_segment_line(self._session, line)
+        return line
+
+    def abandon(self) -> None:
+        self.broken = True
+        with suppress(OSError):
+            self._file.close()

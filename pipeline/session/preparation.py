@@ -1,0 +1,37 @@
+"""Whether a model can be given the packets that another one was recorded with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from operators.errors import ConfigError
+from pipeline.model import Model
+from pipeline.session.manifest import Manifest
+
+
+def preparation(model: Model, name: str) -> str:
+    """Equal for two models that want the same packets of an input: then a recording of one can be given to the other as it is."""
+    spec = model.spec.inputs[name]
+    said = {"wanted": spec.wanted.model_dump(), "transforms": [use.model_dump() for use in spec.transforms], "kind": spec.kind}
+    return hashlib.sha256(json.dumps([said, list(spec.shape), spec.dtype], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def windows_of(model: Model) -> str:
+    """Equal for two models that want the same windows: then the aligner's recorded states fit both."""
+    takes = {name: (spec.take, spec.tolerance_ms, spec.ttl_ms) for name, spec in model.spec.inputs.items()}
+    said = json.dumps([model.spec.window.model_dump(), takes], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def fits(manifest: Manifest, model: Model) -> bool:
+    """The model can be given what the recorded one was given, in the same windows."""
+    recorded = manifest.inputs
+    same = all(name in recorded and recorded[name].preparation == preparation(model, name) for name in model.spec.inputs)
+    return same and set(recorded) == set(model.spec.inputs) and manifest.model.windows == windows_of(model)
+
+
+def check_fits(manifest: Manifest, model: Model, session: str) -> None:
+    if not fits(manifest, model):
+        problem = f"{model.name} wants other windows or other preparation than {manifest.model.name}, which this session was recorded with"
+        raise ConfigError(session, "model", problem, "replay its media instead: sensorium replay SESSION --model does")

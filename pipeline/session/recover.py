@@ -1,0 +1,147 @@
+"""Mending a session that was cut off or damaged: what is readable gets a finished segment, the damaged file goes to quarantine/.
+
+Reading does not need it: readers take every file up to its first damage. It makes the state final, lists it, and says what was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from operators.errors import SessionError
+from pipeline.clock import wall_utc
+from pipeline.session.arrowlog import ArrowLog, read_log
+from pipeline.session.audit import Finding, audit, digest
+from pipeline.session.disk import Disk
+from pipeline.session.frames import BASE_ERRORS, base_of
+from pipeline.session.layout import (
+    DECISIONS,
+    NOTES,
+    PART,
+    QUARANTINE,
+    Segment,
+    SegmentLine,
+    add_segment_line,
+    append_line,
+)
+from pipeline.session.lock import SessionLock
+from pipeline.session.media import MediaSegment
+from pipeline.session.part import Part
+from pipeline.session.read import Session
+from pipeline.session.rows import COLUMNS
+from pipeline.session.runlog import DECISION_COLUMNS, read_decisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What was done about one file."""
+
+    file: str
+    done: str
+
+
+def recover(folder: Path, report: Callable[[Repair], None] = lambda repair: None) -> list[Repair]:
+    """Mends the session; the second time there is nothing to do. Raises SessionError where it is being recorded or cannot be written."""
+    session = Session.open(folder)
+    try:
+        lock = SessionLock(folder)
+    except OSError as error:
+        raise SessionError(str(folder), f"cannot be mended: it cannot be written ({error.strerror})") from None
+    made = []
+    try:
+        for finding in list(audit(session)):
+            done = _mend(folder, finding)
+            if done is not None:
+                made.append(Repair(file=finding.file, done=done))
+                report(made[-1])
+        if made:
+            append_line(folder / NOTES, {"recovered": {repair.file: repair.done for repair in made}, "utc": wall_utc()})
+    except OSError as error:
+        raise SessionError(str(folder), f"could not be mended further ({error.strerror}: {error.filename})") from None
+    finally:
+        lock.release()
+    return made
+
+
+def _mend(folder: Path, finding: Finding) -> str | None:
+    segment = finding.segment
+    if segment is None or finding.state == "whole":
+        return None
+    if finding.state == "unlisted":
+        _list(folder, finding, segment.path)
+        return "listed: it was finished, but its line was not written"
+    if finding.extent.rows == 0:
+        moved = _quarantine(folder, segment.path)
+        return f"nothing in it can be read ({finding.why or 'it is empty'}): moved to {moved}"
+    if finding.state == "open" and segment.name.suffix == ".mkv" and not finding.why:
+        final = segment.path.with_name(segment.path.name.removesuffix(PART))
+        segment.path.rename(final)
+        _list(folder, finding, final)
+        return f"finished: {finding.extent.rows} packets"
+    return _rescue(folder, finding, segment)
+
+
+def _rescue(folder: Path, finding: Finding, segment: Segment) -> str:
+    """A new file of what can be read, in the place of the old one."""
+    kept = segment.path.with_name(f"{segment.path.name}.damaged")
+    segment.path.rename(kept)
+    with suppress(FileNotFoundError):
+        segment.path.with_name(str(segment.name) + PART).unlink()
+    part = Part(folder, finding.file.rpartition("/")[0], segment.name, Disk())
+    rows = _copy_media(kept, part) if segment.name.suffix == ".mkv" else _copy_log(kept, part, segment.path.parent.name == DECISIONS)
+    part.finish(start_ns=finding.extent.start_ns, end_ns=finding.extent.end_ns, rows=rows)
+    if finding.state == "open" and not finding.why:
+        kept.unlink()  # everything in it is in the new one
+        return f"finished: {rows} rows"
+    moved = _quarantine(folder, kept)
+    return f"{rows} rows were kept ({finding.why}); the damaged file is {moved}"
+
+
+def _copy_log(old: Path, part: Part, decisions: bool) -> int:
+    log = ArrowLog(part, DECISION_COLUMNS if decisions else COLUMNS)
+    for row in read_decisions(old) if decisions else read_log(old):
+        log.append(row)
+    log.close()
+    return log.rows
+
+
+def _copy_media(old: Path, part: Part) -> int:
+    with av.open(f"file:{old}", options={"protocol_whitelist": "file"}, format="matroska") as container:
+        base_ns = base_of(container)
+        segment = MediaSegment(part, base_ns)
+        segment.like(container.streams[0])
+        with suppress(*BASE_ERRORS):
+            for packet in container.demux(container.streams[0]):
+                if packet.pts is not None and packet.size:
+                    segment.again(packet)
+        segment.close()
+    return segment.rows
+
+
+def _list(folder: Path, finding: Finding, path: Path) -> None:
+    extent = finding.extent
+    line = SegmentLine(
+        file=finding.file,
+        start_ns=extent.start_ns,
+        end_ns=extent.end_ns,
+        rows=extent.rows,
+        bytes=path.stat().st_size,
+        sha256=digest(path),
+    )
+    add_segment_line(folder, line)
+
+
+def _quarantine(folder: Path, path: Path) -> str:
+    base = folder / QUARANTINE
+    base.mkdir(mode=0o700, exist_ok=True)
+    name = f"{path.parent.name}-{path.name}"
+    for number in range(1000):
+        target = base / (name if number == 0 else f"{name}.{number}")
+        if not target.exists():
+            path.rename(target)
+            return f"{QUARANTINE}/{target.name}"
+    raise SessionError(str(folder), f"{QUARANTINE}/ holds a thousand copies of {name}")

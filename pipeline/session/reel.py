@@ -1,0 +1,159 @@
+"""What one stream of a recording is written to: one segment after another, and what happens when the disk will not have it.
+
+    closed --begin--> on --(OSError, too little space)--> stopped --begin, after a pause--> on
+It stops with one line and goes on with another; nothing of a run depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from pipeline.clock import Clock
+from pipeline.session.disk import Disk
+from pipeline.session.layout import Recording, SegmentName
+from pipeline.session.part import Part
+
+RETRY_NS = 5_000_000_000
+SPACE_NS = 1_000_000_000
+"""Free space is asked for so often."""
+
+
+class Content(Protocol):
+    """What a segment is filled with: a log or a media file. Each may raise OSError."""
+
+    rows: int
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None:
+        """Everything is in the part; the part itself stays open."""
+        ...
+
+
+C = TypeVar("C", bound=Content)
+
+
+class Reel(Generic[C]):
+    """One stream's files. All calls come from one thread, but `stopped`, `resumable` and `bytes` may be read from any."""
+
+    def __init__(
+        self, recording: Recording, folder: str, first: SegmentName, disk: Disk, clock: Clock, tell: Callable[[str], None]
+    ) -> None:
+        self._recording, self._folder, self._name = recording, folder, first
+        self._disk, self._clock, self._tell = disk, clock, tell
+        self._part: Part | None = None
+        self._content: C | None = None
+        self._start_ns = self._end_ns = 0
+        self._retry_at_ns = self._space_at_ns = 0
+        self.stopped: str | None = None
+        self.bytes = 0
+
+    @property
+    def resumable(self) -> bool:
+        """It stopped long enough ago to try again."""
+        return self.stopped is not None and self._clock.now_ns() >= self._retry_at_ns
+
+    @property
+    def running(self) -> bool:
+        return self._content is not None
+
+    def due(self, at_ns: int) -> bool:
+        """The segment is long or big enough."""
+        big = self._part is not None and self._part.bytes >= self._recording.segment_bytes
+        return big or at_ns - self._start_ns >= self._recording.segment_ns
+
+    def begin(self, at_ns: int, make: Callable[[Part], C]) -> None:
+        """Finishes the segment there is, and opens the next; at_ns: the session time that it begins with."""
+        self.finish()
+        if self.stopped is not None and not self.resumable:
+            return
+        if not self._has_space():
+            return
+        with self._guarded():
+            self._part = Part(Path(self._recording.folder), self._folder, self._name, self._disk)
+            self._name = SegmentName(
+                engine=self._name.engine, actor=self._name.actor, number=self._name.number + 1, suffix=self._name.suffix
+            )
+            self._content = make(self._part)
+            self._start_ns = self._end_ns = at_ns
+            self.bytes = self._part.bytes
+            if self.stopped is not None:
+                self.stopped = None
+                self._tell(f"recording of {self._folder} goes on")
+
+    def write(self, at_ns: int, work: Callable[[C], None]) -> None:
+        """Does the work on the open segment, if there is one."""
+        if self._content is not None:
+            self._end_ns = max(self._end_ns, at_ns)
+            content = self._content
+            with self._guarded():
+                work(content)
+
+    def flush(self) -> None:
+        if self._content is None or self._part is None:
+            return
+        if self._clock.now_ns() >= self._space_at_ns and not self._has_space():
+            return
+        content = self._content
+        with self._guarded():
+            content.flush()
+        if self._part is not None:
+            self.bytes = self._part.bytes
+
+    def finish(self) -> None:
+        """Closes, syncs and names the open segment."""
+        part, content = self._part, self._content
+        if part is None or content is None:
+            return
+        with self._guarded():
+            content.close()
+            part.finish(start_ns=self._start_ns, end_ns=self._end_ns, rows=content.rows)
+            self._part = self._content = None
+
+    def stop(self, why: str) -> None:
+        """What was written stays; the rest is not recorded until a segment begins again."""
+        if self._part is not None:
+            self._part.abandon()
+        if self._content is not None:
+            with suppress(OSError):
+                self._content.close()
+        self._part = self._content = None
+        if self.stopped is None:
+            self._tell(f"recording of {self._folder} stopped: {why}; decisions go on")
+        self.stopped = why
+        self._retry_at_ns = self._clock.now_ns() + RETRY_NS
+
+    def _has_space(self) -> bool:
+        """Stops where there is too little."""
+        self._space_at_ns = self._clock.now_ns() + SPACE_NS
+        try:
+            free = self._disk.free_bytes(Path(self._recording.folder))
+        except OSError as error:
+            self.stop(error.strerror or str(error))
+            return False
+        if free < self._recording.free_bytes:
+            self.stop(f"only {free >> 20} MiB of disk are free, {self._recording.free_bytes >> 20} are to stay so")
+            return False
+        return True
+
+    def _guarded(self) -> _Guard:
+        return _Guard(self.stop)
+
+
+class _Guard:
+    """An OSError inside stops the recording and goes no further."""
+
+    def __init__(self, stop: Callable[[str], None]) -> None:
+        self._stop = stop
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, OSError):
+            self._stop(error.strerror or str(error))
+            return True
+        return False

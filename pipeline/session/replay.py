@@ -1,0 +1,107 @@
+"""A recorded session as what a core was given: its events in their order, and where a core began again, with the state it had.
+
+    events/0.0-000000.arrows   [state] e e e e e
+    events/0.0-000001.arrows   [state] e e e e      follows: the state is what the core has anyhow
+    events/0.1-000000.arrows   [state] e e e        another life: the core takes this state
+A segment that was cut off (killed, disk full) ends where it ends; the next one begins with its own state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operators.decision import Decision
+from operators.errors import ContractError, Truncated
+from operators.packet import CoreEvent, Dropped, Tick
+from pipeline.session.layout import Segment
+from pipeline.session.read import Session
+from pipeline.session.rows import Row, event_of
+from pipeline.session.snapshot import state_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What to replay. Decisions about [start_ns, end_ns) are wanted; end_ns None: to the end.
+
+    ideal: wait for promises instead of cutting windows off where the deadline did.
+    """
+
+    session: str
+    start_ns: int = 0
+    end_ns: int | None = None
+    ideal: bool = False
+
+    def wants(self, decision: Decision) -> bool:
+        return decision.start_ns >= self.start_ns and (self.end_ns is None or decision.start_ns < self.end_ns)
+
+    def is_over(self, decision: Decision) -> bool:
+        """Nothing that comes after this decision is wanted; a revision may still speak of the past."""
+        return self.end_ns is not None and decision.revision == 0 and decision.start_ns >= self.end_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """A core began here with this state, as `pipeline.runtime.core.FusionCore.snapshot` gave it."""
+
+    state: Mapping[str, Any]
+
+
+Replayed = CoreEvent | Resume
+
+
+def replayed(replay: Replay) -> Iterator[tuple[int, Replayed]]:
+    """(at_ns, event) in the recorded order. Begins with the last state before start_ns. Raises SessionError.
+
+    at_ns: session time at which the core was given it.
+    """
+    session = Session.open(Path(replay.session))
+    before: Segment | None = None
+    for segment in _from(session, replay.start_ns):
+        broken = str(before.path) in session.faults.found if before is not None else True
+        follows = before is not None and before.closed and not broken and segment.name.follows(before.name)
+        yield from _events(session, segment, resume=not follows and not (replay.ideal and before is not None), ideal=replay.ideal)
+        before = segment
+    if before is None:
+        raise Truncated(str(session.folder), "holds no event of the aligner: it was killed at once, or its events were deleted")
+
+
+def _from(session: Session, start_ns: int) -> list[Segment]:
+    """The segments from the last one on that begins at or before start_ns."""
+    found = session.event_segments()
+    begins = 0
+    for index, segment in enumerate(found if start_ns > 0 else []):
+        first = next(session.event_rows(segment), None)
+        if first is not None and first["at_ns"] <= start_ns:
+            begins = index
+    return found[begins:]
+
+
+def _events(session: Session, segment: Segment, *, resume: bool, ideal: bool) -> Iterator[tuple[int, Replayed]]:
+    held: list[Row] = []
+    for row in session.event_rows(segment):
+        if row["kind"] == "held":
+            held.append(row)
+            continue
+        if row["kind"] == "snapshot":
+            if resume:
+                yield row["at_ns"], Resume(state=_state(session, row, held))
+            continue
+        try:
+            event = event_of(row)
+        except ContractError as error:
+            raise Truncated(str(segment.path), f"holds what is no event ({error})") from None
+        if event is not None and not isinstance(event, Dropped) and not (ideal and isinstance(event, Tick)):
+            yield row["at_ns"], event
+
+
+def _state(session: Session, row: Row, held: list[Row]) -> Mapping[str, Any]:
+    try:
+        state = state_of(row, held)
+    except ContractError as error:
+        raise Truncated(str(session.folder), f"holds a state that cannot be taken up ({error})") from None
+    if not isinstance(state, Mapping):
+        raise Truncated(str(session.folder), "holds a state that is none")
+    return state

@@ -1,0 +1,98 @@
+"""A thread that writes what the hot path hands it: a slow disk must not hold up a decision."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+FLUSH_S = 0.1
+"""What was handed over is in the file after so long at most: a kill -9 costs no more than this."""
+MOST_BYTES = 64 << 20
+
+
+class Scribe(Protocol):
+    """Runs jobs in order. A job deals with its own OSError."""
+
+    def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
+        """False: too much is waiting; the job was not taken."""
+        ...
+
+    def each_pause(self, flush: Callable[[], None]) -> None:
+        """Calls `flush` about every FLUSH_S."""
+        ...
+
+    def close(self) -> None:
+        """Returns when everything that was taken is done."""
+        ...
+
+
+class ThreadScribe:
+    """The real one: one thread for all that one process records. patient: put() waits for room; for runs that nobody waits for."""
+
+    def __init__(self, *, patient: bool, most_bytes: int = MOST_BYTES) -> None:
+        self._jobs: deque[tuple[Callable[[], None], int]] = deque()
+        self._flushes: list[Callable[[], None]] = []
+        self._patient, self._bytes, self._most_bytes = patient, 0, most_bytes
+        self._changed, self._ended = threading.Condition(), False
+        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
+        with self._changed:
+            while self._full(nbytes) and self._patient and not self._ended:
+                self._changed.notify_all()
+                self._changed.wait()
+            if self._full(nbytes) or self._ended:
+                return False
+            self._bytes += nbytes
+            self._jobs.append((job, nbytes))
+        return True  # nobody is woken: a batch every FLUSH_S costs less than its rows one by one
+
+    def each_pause(self, flush: Callable[[], None]) -> None:
+        with self._changed:
+            self._flushes.append(flush)
+
+    def close(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _full(self, nbytes: int) -> bool:
+        return self._bytes > 0 and self._bytes + nbytes > self._most_bytes
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._bytes > self._most_bytes // 2, FLUSH_S)
+                last = self._ended
+                jobs, self._jobs = self._jobs, deque()
+            while jobs:
+                job, nbytes = jobs.popleft()
+                job()
+                with self._changed:
+                    self._bytes -= nbytes
+                    self._changed.notify_all()
+            for flush in list(self._flushes):
+                flush()
+
+
+class DirectScribe:
+    """For tests and for short work: everything is done at once, by the caller."""
+
+    def __init__(self) -> None:
+        self._flushes: list[Callable[[], None]] = []
+
+    def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
+        job()
+        return True
+
+    def each_pause(self, flush: Callable[[], None]) -> None:
+        self._flushes.append(flush)
+
+    def close(self) -> None:
+        for flush in self._flushes:
+            flush()
