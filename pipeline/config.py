@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
 
 from operators.errors import ConfigError
-from pipeline.configerrors import first_error, place_of
+from pipeline.configerrors import HIDDEN, first_error, place_of
 from pipeline.yamltext import KeyPath, Override, Places, apply_override, dotted, parse_override, read_yaml
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -193,9 +193,6 @@ class WrittenConfig(Config):
     inputs: dict[str, Annotated[str, AfterValidator(_stream_of_source)]] = Field(
         min_length=1, description="model input: source.stream", examples=[{"video": "media.video"}]
     )
-
-
-HIDDEN = ("origin", "replay")
 
 
 def shown_path(path: str) -> str:

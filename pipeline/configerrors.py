@@ -18,6 +18,8 @@ from pipeline.mask import is_secret, mask
 from pipeline.yamltext import KeyPath, Places, dotted
 
 SHOWN_LENGTH = 60
+HIDDEN = ("origin", "replay")
+"""Keys of a config that only programs write."""
 
 _EXPECTED = {
     "string_type": "text",
@@ -177,7 +179,7 @@ def _keys_at(annotation: object, path: KeyPath) -> list[str]:
         if is_dataclass(option):
             return [field.name for field in fields(option)]
         if isinstance(option, type) and issubclass(option, BaseModel):
-            return [name for name in option.model_fields if name != "origin"]
+            return [name for name in option.model_fields if name not in HIDDEN]
     return []
 
 

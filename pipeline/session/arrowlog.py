@@ -44,8 +44,9 @@ class ArrowLog:
 
     def __init__(self, out: Out, columns: Mapping[str, str] = COLUMNS) -> None:
         self._schema = schema_of(columns)
-        self._out = out
-        self._writer = pa.ipc.new_stream(_Sink(out), self._schema)
+        self._sink = _Sink(out)
+        self._writer = pa.ipc.new_stream(self._sink, self._schema)
+        self._sink.send()
         self._rows: list[Row] = []
         self._bytes = 0
         self.rows = 0
@@ -62,27 +63,34 @@ class ArrowLog:
         rows, self._rows, self._bytes = self._rows, [], 0
         arrays = [pa.array([row[field.name] for row in rows], type=field.type) for field in self._schema]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self._sink.send()
         self.rows += len(rows)
 
     def close(self) -> None:
         self.flush()
         self._writer.close()
+        self._sink.send()
 
 
 class _Sink:
-    """A Python file for Arrow, which asks for more than an unbuffered file need have."""
+    """A Python file for Arrow, which makes some 80 writes of a batch: they are one here."""
 
     closed = False
 
     def __init__(self, out: Out) -> None:
         self._out = out
+        self._waiting = bytearray()
 
     def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
-        view = memoryview(data)
+        self._waiting += memoryview(data)
+        return memoryview(data).nbytes
+
+    def send(self) -> None:
+        view = memoryview(bytes(self._waiting))
+        self._waiting.clear()
         done = 0
         while done < view.nbytes:  # an unbuffered file may take a part
             done += self._out.write(view[done:]) or 0
-        return done
 
     def flush(self) -> None:
         pass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class File(Protocol):
@@ -36,6 +38,16 @@ class Disk:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def append_line(self, path: Path, values: Mapping[str, Any]) -> None:
+        """A line of JSON at the end of a file, in one write: several processes may do it at once."""
+        line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def free_bytes(self, folder: Path) -> int:
         return shutil.disk_usage(folder).free

@@ -38,11 +38,12 @@ def base_of(container: InputContainer) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class Compressed:
-    """A packet of a media segment. start_ns: exact for the first of a segment, else to the millisecond. fresh: a new decoder begins."""
+    """A packet of a media segment. start_ns: exact for the first of a file, else to the millisecond. fresh: a new decoder begins."""
 
     packet: Any
     start_ns: int
     base_ns: int
+    first: bool
     fresh: bool
 
 
@@ -127,11 +128,15 @@ def _move(packet: Any, by_ms: int) -> None:  # noqa: ANN401 - av.Packet
 
 
 def _needed(packets: Iterator[Compressed], from_ns: int) -> Iterator[Compressed]:
-    """From the last key frame at or before from_ns on."""
+    """From the last place on at which decoding can begin to be right at from_ns.
+
+    Pictures: a key frame. Sound: the start of a file, since its exact times are counted in samples from there.
+    """
     held: list[Compressed] = []
     for item in packets:
         if item.start_ns < from_ns:
-            held = [item] if item.packet.is_keyframe else [*held, item]
+            begins = item.first if item.packet.stream.type == "audio" else item.packet.is_keyframe
+            held = [item] if begins else [*held, item]
             continue
         held.append(item)
         break
@@ -149,11 +154,12 @@ def _compressed(session: Session, stream: str) -> Iterator[Compressed]:
         before = segment.name
         try:
             with av.open(f"file:{segment.path}", options={"protocol_whitelist": "file"}, format="matroska") as container:
-                base_ns = base_of(container)
+                base_ns, first = base_of(container), True
                 for packet in container.demux(container.streams[0]):
                     if packet.pts is not None and packet.size:
-                        yield Compressed(packet=packet, start_ns=base_ns + packet.pts * MS, base_ns=base_ns, fresh=fresh)
-                        fresh = False
+                        start_ns = base_ns + packet.pts * MS
+                        yield Compressed(packet=packet, start_ns=start_ns, base_ns=base_ns, first=first, fresh=fresh)
+                        first = fresh = False
         except BASE_ERRORS as error:
             session.faults.found.setdefault(str(segment.path), " ".join(str(error).split())[:200])
             before = None

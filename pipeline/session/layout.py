@@ -15,10 +15,9 @@ A segment that is being written ends in .part. LIFE is ENGINE.ACTOR: it grows wh
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +104,6 @@ def stream_folders(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in paths if _STREAM.fullmatch(path.name) and path.is_dir() and not path.is_symlink()}
 
 
-def append_line(path: Path, values: dict[str, Any]) -> None:
-    """One write, at the end: several processes may do it at once. Raises OSError."""
-    line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines that are JSON objects; one that was cut off or damaged is left out."""
     if not path.is_file() or path.is_symlink():
@@ -141,10 +129,6 @@ def segment_lines(folder: Path) -> dict[str, SegmentLine]:
         if isinstance(line.file, str) and isinstance(line.sha256, str):
             found[line.file] = line
     return found
-
-
-def add_segment_line(folder: Path, line: SegmentLine) -> None:
-    append_line(folder / SEGMENTS, asdict(line))
 
 
 def inside(folder: Path, relative: str) -> Path:

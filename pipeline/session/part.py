@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.session.disk import Disk
-from pipeline.session.layout import PART, SegmentLine, SegmentName, add_segment_line
+from pipeline.session.layout import PART, SEGMENTS, SegmentLine, SegmentName
 
 
 class Part:
@@ -46,7 +47,7 @@ class Part:
         line = SegmentLine(
             file=self._file_name, start_ns=start_ns, end_ns=end_ns, rows=rows, bytes=self.bytes, sha256=self._hash.hexdigest()
         )
-        add_segment_line(self._session, line)
+        self._disk.append_line(self._session / SEGMENTS, asdict(line))
         return line
 
     def abandon(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
@@ -23,10 +23,9 @@ from pipeline.session.layout import (
     NOTES,
     PART,
     QUARANTINE,
+    SEGMENTS,
     Segment,
     SegmentLine,
-    add_segment_line,
-    append_line,
 )
 from pipeline.session.lock import SessionLock
 from pipeline.session.media import MediaSegment
@@ -59,7 +58,7 @@ def recover(folder: Path, report: Callable[[Repair], None] = lambda repair: None
                 made.append(Repair(file=finding.file, done=done))
                 report(made[-1])
         if made:
-            append_line(folder / NOTES, {"recovered": {repair.file: repair.done for repair in made}, "utc": wall_utc()})
+            Disk().append_line(folder / NOTES, {"recovered": {repair.file: repair.done for repair in made}, "utc": wall_utc()})
     except OSError as error:
         raise SessionError(str(folder), f"could not be mended further ({error.strerror}: {error.filename})") from None
     finally:
@@ -132,7 +131,7 @@ def _list(folder: Path, finding: Finding, path: Path) -> None:
         bytes=path.stat().st_size,
         sha256=digest(path),
     )
-    add_segment_line(folder, line)
+    Disk().append_line(folder / SEGMENTS, asdict(line))
 
 
 def _quarantine(folder: Path, path: Path) -> str:

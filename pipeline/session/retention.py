@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.clock import wall_utc
-from pipeline.session.layout import DECISIONS, EVENTS, LABELS, MANIFEST, append_line, segments, stream_folders
+from pipeline.session.disk import Disk
+from pipeline.session.layout import DECISIONS, EVENTS, LABELS, MANIFEST, segments, stream_folders
 
 DELETED = "deleted.jsonl"
 SECOND = 1_000_000_000
@@ -36,6 +37,7 @@ class Retention:
     store: Path
     keep_ns: int | None = None
     keep_bytes: int | None = None
+    disk: Disk = field(default_factory=Disk)
 
     def apply(self, recorded: Path, now_ns: int) -> list[Path]:
         """Deletes what is due and notes it in deleted.jsonl of the store; gives what went. Never raises for a file it cannot delete.
@@ -78,7 +80,7 @@ class Retention:
         try:
             old.path.unlink()
             relative = old.path.relative_to(self.store)
-            append_line(self.store / DELETED, {"file": str(relative), "bytes": old.bytes, "why": why, "utc": wall_utc()})
+            self.disk.append_line(self.store / DELETED, {"file": str(relative), "bytes": old.bytes, "why": why, "utc": wall_utc()})
         except OSError:
             return False
         return True
@@ -90,4 +92,4 @@ class Retention:
             return
         shutil.rmtree(session, ignore_errors=True)
         with suppress(OSError):
-            append_line(self.store / DELETED, {"session": session.name, "why": "nothing was left of it", "utc": wall_utc()})
+            self.disk.append_line(self.store / DELETED, {"session": session.name, "why": "nothing was left of it", "utc": wall_utc()})

@@ -16,7 +16,7 @@ from pipeline.mask import mask
 from pipeline.ports import Sink, Status
 from pipeline.session.arrowlog import ArrowLog, Damage, read_log
 from pipeline.session.disk import Disk
-from pipeline.session.layout import DECISIONS, NOTES, Recording, SegmentName, append_line
+from pipeline.session.layout import DECISIONS, NOTES, Recording, SegmentName
 from pipeline.session.lock import SessionLock
 from pipeline.session.reel import Reel
 from pipeline.session.retention import Retention
@@ -92,9 +92,10 @@ class RunRecorder:
         self._folder = Path(recording.folder)
         self._clock, self._retention = clock, retention
         self._scribe = scribe or ThreadScribe(patient=False)
+        self._disk = disk or Disk()
         self._lines: list[str] = []
         name = SegmentName(engine=0, actor=0, number=0)
-        self._reel: Reel[ArrowLog] = Reel(recording, DECISIONS, name, disk or Disk(), clock, self._lines.append)
+        self._reel: Reel[ArrowLog] = Reel(recording, DECISIONS, name, self._disk, clock, self._lines.append)
         self._anchor_at_ns = -math.inf
         self._scribe.each_pause(self._reel.flush)
 
@@ -139,7 +140,7 @@ class RunRecorder:
 
     def _append_note(self, values: dict[str, Any]) -> None:
         try:
-            append_line(self._folder / NOTES, values)
+            self._disk.append_line(self._folder / NOTES, values)
         except OSError as error:
             self._reel.stop(error.strerror or str(error))
 

@@ -1,0 +1,110 @@
+"""Whatever the disk does, decisions go on, one line says it, and what was written can be read and replayed."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from fakeplan import MS
+from recordings import FailingDisk, record, replay, story
+
+from pipeline.cli import main
+from pipeline.clock import FakeClock
+from pipeline.session.audit import audit
+from pipeline.session.compare import compare
+from pipeline.session.disk import Disk
+from pipeline.session.layout import Recording, SegmentName
+from pipeline.session.loss import explain
+from pipeline.session.part import Part
+from pipeline.session.recover import recover
+from pipeline.session.reel import RETRY_NS, Reel
+
+
+def writes_of(folder: Path) -> int:
+    """How many writes, syncs and renames the story takes."""
+    disk = FailingDisk()
+    record(story(count=12), folder, disk=disk, segment_ms=200)
+    return disk.attempts
+
+
+def test_an_error_at_any_write_costs_no_decision_and_nothing_before_it(tmp_path: Path) -> None:
+    total = writes_of(tmp_path / "whole")
+    expected = [d.id for d in record(story(count=12), tmp_path / "again", segment_ms=200)[1].decisions]
+    assert total > 20
+    for number in range(1, total + 1):
+        disk = FailingDisk(first=number)
+        session, notes = record(story(count=12), tmp_path / str(number), disk=disk, segment_ms=200)
+        assert [d.id for d in notes.decisions] == expected
+        assert sum("stopped: Input/output error" in line for line in notes.events()) <= 4  # once for each thing that is recorded
+        assert not any(finding.state == "damaged" for finding in audit(session))
+        if session.event_segments():
+            comparison = compare(session.decisions(), replay(story(count=12), tmp_path / str(number)))
+            assert explain(session, comparison, behind_ns=200 * MS).verified
+
+
+def test_a_session_that_was_cut_off_by_an_error_is_mended_and_then_there_is_nothing_to_mend(tmp_path: Path) -> None:
+    session, _ = record(story(count=12), tmp_path / "s", disk=FailingDisk(first=20), segment_ms=200)
+    before = {finding.file: finding for finding in audit(session)}
+    assert any(finding.state == "open" for finding in before.values())
+    assert recover(tmp_path / "s")
+    after = {finding.file: finding for finding in audit(session)}
+    assert all(finding.state == "whole" for finding in after.values())
+    assert all(after[file].extent.rows == finding.extent.rows for file, finding in before.items() if finding.extent.rows)
+    assert recover(tmp_path / "s") == []
+
+
+def test_too_little_space_stops_the_recording_until_there_is_more(tmp_path: Path) -> None:
+    clock, disk, said = FakeClock(), FailingDisk(), []
+    recording = Recording(folder=str(tmp_path), free_bytes=100)
+    reel: Reel = Reel(recording, "events", SegmentName(engine=0, actor=0, number=0), disk, clock, said.append)
+    reel.begin(0, _Content)
+    disk.free = 99
+    clock.sleep_until(2_000 * MS)
+    reel.flush()
+    reel.begin(0, _Content)
+    assert not reel.running
+    clock.sleep_until(2_000 * MS + RETRY_NS)
+    reel.begin(0, _Content)
+    disk.free = 200
+    clock.sleep_until(2_000 * MS + 2 * RETRY_NS)
+    reel.begin(0, _Content)
+    assert reel.running
+    reel.finish()
+    assert said == [
+        "recording of events stopped: only 0 MiB of disk are free, 0 are to stay so; decisions go on",
+        "recording of events goes on",
+    ]
+
+
+class _Content:
+    rows = 0
+
+    def __init__(self, part: Part) -> None:
+        part.write(b"x")
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store = tmp_path / "file" / "store"
+    code = main(["run", "demo", "--runner", "inline", "--speed", "max", "--quiet", "--record", str(store)])
+    assert code == 2
+    assert capsys.readouterr().err == (
+        f"sensorium: --record {store}: record.folder: cannot be recorded to (Not a directory); "
+        "name a folder that can be written, with --record FOLDER\n"
+    )
+
+
+def test_the_real_disk_says_what_is_free_and_refuses_to_write_over_a_segment(tmp_path: Path) -> None:
+    disk = Disk()
+    assert disk.free_bytes(tmp_path) > 0
+    disk.create(tmp_path / "a" / "b").close()
+    with pytest.raises(OSError, match="exists") as caught:
+        disk.create(tmp_path / "a" / "b")
+    assert caught.value.errno == errno.EEXIST
