@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.decision import Decision
+from pipeline.commands.run import recorded
 from pipeline.config import validate
 from pipeline.plan import build_plan
 from pipeline.ports import Status
@@ -36,4 +37,8 @@ class Log:
 
 if __name__ == "__main__":
     plan = build_plan(validate(json.loads(Path(sys.argv[1]).read_text()), {}, origin=str(Path("story.yaml").absolute())))
-    sys.exit(run_supervised(plan, [Log(sys.argv[2])], base=Path(sys.argv[3])))
+    sinks, base = [Log(sys.argv[2])], Path(sys.argv[3])
+    if plan.config.record is None:
+        sys.exit(run_supervised(plan, sinks, base=base))
+    with recorded(plan, sinks) as (recording, keeping):
+        sys.exit(run_supervised(plan, keeping, base=base, recording=recording))

@@ -75,7 +75,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentLine:
-    """A line of segments.jsonl. file: relative, with slashes. start_ns, end_ns: session time covered. rows: of a log; packets of media."""
+    """A line of segments.jsonl. file: relative, with slashes. start_ns, end_ns: session time covered. rows: of a log; packets of media.
+
+    cut: it was finished by `sensorium sessions recover`, not by its writer: something may be missing after it.
+    """
 
     file: str
     start_ns: int
@@ -83,6 +86,7 @@ class SegmentLine:
     rows: int
     bytes: int
     sha256: str
+    cut: bool = False
 
 
 def segments(folder: Path, suffix: str = ".arrows") -> list[Segment]:

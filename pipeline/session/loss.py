@@ -77,7 +77,7 @@ def _cuts(
         if not follows:
             yield Cut(start_ns=ends_ns, end_ns=times[0] if times else EVER_NS, why=f"{what} are missing before {segment.path.name}")
         ends_ns = max([ends_ns, *times])
-        before, whole = segment, segment.closed and str(segment.path) not in session.faults.found
+        before, whole = segment, not session.is_cut(segment)
     if not whole:
         yield Cut(start_ns=ends_ns, end_ns=EVER_NS, why=f"{found[-1].path.name} of the {what} was not finished")
 

@@ -39,13 +39,13 @@ class Part:
         self.bytes += view.nbytes
         return view.nbytes
 
-    def finish(self, *, start_ns: int, end_ns: int, rows: int) -> SegmentLine:
-        """Call it once all content was written."""
+    def finish(self, *, start_ns: int, end_ns: int, rows: int, cut: bool = False) -> SegmentLine:
+        """Call it once all content was written. cut: see SegmentLine."""
         self._disk.sync(self._file)
         self._file.close()
         self._disk.rename(self._part, self._path)
         line = SegmentLine(
-            file=self._file_name, start_ns=start_ns, end_ns=end_ns, rows=rows, bytes=self.bytes, sha256=self._hash.hexdigest()
+            file=self._file_name, start_ns=start_ns, end_ns=end_ns, rows=rows, bytes=self.bytes, sha256=self._hash.hexdigest(), cut=cut
         )
         self._disk.append_line(self._session / SEGMENTS, asdict(line))
         return line

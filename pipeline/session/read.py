@@ -143,6 +143,11 @@ class Session:
 
     # -- extent
 
+    def is_cut(self, segment: Segment) -> bool:
+        """Something may be missing after it: it was not finished by its writer, or reading it met damage."""
+        line = self.lines().get(str(segment.path.relative_to(self.folder)))
+        return not segment.closed or (line is not None and line.cut) or str(segment.path) in self.faults.found
+
     def lines(self) -> dict[str, SegmentLine]:
         return segment_lines(self.folder)
 

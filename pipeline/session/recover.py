@@ -92,7 +92,7 @@ def _rescue(folder: Path, finding: Finding, segment: Segment) -> str:
         segment.path.with_name(str(segment.name) + PART).unlink()
     part = Part(folder, finding.file.rpartition("/")[0], segment.name, Disk())
     rows = _copy_media(kept, part) if segment.name.suffix == ".mkv" else _copy_log(kept, part, segment.path.parent.name == DECISIONS)
-    part.finish(start_ns=finding.extent.start_ns, end_ns=finding.extent.end_ns, rows=rows)
+    part.finish(start_ns=finding.extent.start_ns, end_ns=finding.extent.end_ns, rows=rows, cut=True)
     if finding.state == "open" and not finding.why:
         kept.unlink()  # everything in it is in the new one
         return f"finished: {rows} rows"
@@ -130,6 +130,7 @@ def _list(folder: Path, finding: Finding, path: Path) -> None:
         rows=extent.rows,
         bytes=path.stat().st_size,
         sha256=digest(path),
+        cut=finding.state == "open",
     )
     Disk().append_line(folder / SEGMENTS, asdict(line))
 

@@ -60,8 +60,7 @@ def replayed(replay: Replay) -> Iterator[tuple[int, Replayed]]:
     session = Session.open(Path(replay.session))
     before: Segment | None = None
     for segment in _from(session, replay.start_ns):
-        broken = str(before.path) in session.faults.found if before is not None else True
-        follows = before is not None and before.closed and not broken and segment.name.follows(before.name)
+        follows = before is not None and not session.is_cut(before) and segment.name.follows(before.name)
         yield from _events(session, segment, resume=not follows and not (replay.ideal and before is not None), ideal=replay.ideal)
         before = segment
     if before is None:

@@ -10,6 +10,8 @@ from typing import Protocol
 FLUSH_S = 0.1
 """What was handed over is in the file after so long at most: a kill -9 costs no more than this."""
 MOST_BYTES = 64 << 20
+PATIENT_JOBS = 256
+"""A patient scribe lets no more wait: when its source has ended, the rest must be written before its process is."""
 
 
 class Scribe(Protocol):
@@ -35,6 +37,7 @@ class ThreadScribe:
         self._jobs: deque[tuple[Callable[[], None], int]] = deque()
         self._flushes: list[Callable[[], None]] = []
         self._patient, self._bytes, self._most_bytes = patient, 0, most_bytes
+        self._waiting = 0
         self._changed, self._ended = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
         self._thread.start()
@@ -47,8 +50,11 @@ class ThreadScribe:
             if self._full(nbytes) or self._ended:
                 return False
             self._bytes += nbytes
+            self._waiting += 1
             self._jobs.append((job, nbytes))
-        return True  # nobody is woken: a batch every FLUSH_S costs less than its rows one by one
+            if self._pressed():  # else nobody is woken: a batch every FLUSH_S costs less than its rows one by one
+                self._changed.notify_all()
+        return True
 
     def each_pause(self, flush: Callable[[], None]) -> None:
         with self._changed:
@@ -61,13 +67,18 @@ class ThreadScribe:
         self._thread.join()
 
     def _full(self, nbytes: int) -> bool:
+        if self._patient and self._waiting >= PATIENT_JOBS:
+            return True
         return self._bytes > 0 and self._bytes + nbytes > self._most_bytes
+
+    def _pressed(self) -> bool:
+        return self._ended or self._bytes > self._most_bytes // 2 or (self._patient and self._waiting > PATIENT_JOBS // 2)
 
     def _run(self) -> None:
         last = False
         while not last:
             with self._changed:
-                self._changed.wait_for(lambda: self._ended or self._bytes > self._most_bytes // 2, FLUSH_S)
+                self._changed.wait_for(self._pressed, FLUSH_S)
                 last = self._ended
                 jobs, self._jobs = self._jobs, deque()
             while jobs:
@@ -75,6 +86,7 @@ class ThreadScribe:
                 job()
                 with self._changed:
                     self._bytes -= nbytes
+                    self._waiting -= 1
                     self._changed.notify_all()
             for flush in list(self._flushes):
                 flush()
