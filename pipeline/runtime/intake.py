@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from operators.operator import Operator, run_chain
 from operators.packet import Closed, Dropped, Packet, StreamEvent, Watermark
-from pipeline.ports import Source, StreamSpec, Tapped, Wanted
+from pipeline.ports import Health, LiveSource, Source, StreamSpec, Tapped, Wanted
 
 
 class IntakePlan(Protocol):
@@ -60,6 +60,16 @@ class Intake:
     @property
     def live(self) -> bool:
         return self._source.live
+
+    @property
+    def live_source(self) -> LiveSource | None:
+        """The source, if it is live: the one to tell the time to, and to ask how it is."""
+        return cast(LiveSource, self._source) if self._source.live else None
+
+    def health(self) -> dict[str, Health]:
+        """By input; nothing of a source that is not live."""
+        told = {} if self.live_source is None else self.live_source.health()
+        return {wanted: told[stream] for stream, wanted in self._inputs.items() if stream in told}
 
     def open(self) -> dict[str, StreamSpec]:
         """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""
