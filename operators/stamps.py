@@ -117,7 +117,7 @@ class SourceClock:
             change = self._map.update(device_ns, arrival_ns)
             found += [] if change is None else [change.kind]
         self._last[stream] = _Last(device_ns, arrival_ns, wraps=last.wraps)
-        return Reading(time_ns=min(self._map.to_session_ns(device_ns), arrival_ns), faults=tuple(found))
+        return Reading(time_ns=self._map.to_session_ns(device_ns), faults=tuple(found))
 
     def _fits(self, device_ns: int, arrival_ns: int) -> bool:
         """Whether the packet can be of the line that the device's other packets make."""

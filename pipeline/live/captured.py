@@ -23,6 +23,7 @@ class Captured:
     device_ns   the device's own stamp of its start, on the device's clock; None: it has none
     at_ns       or its start as the device says it on this machine's monotonic clock, as session time: believed if it is plausible
     length_ns   how long it lasts, where that is known (sound); for a picture None, for an instant 0
+    delay_ns    the least time from the end of its capture until it is here, where that is known: taken off the arrival
     quality     of device_ns
     """
 
@@ -32,6 +33,7 @@ class Captured:
     device_ns: int | None = None
     at_ns: int | None = None
     length_ns: int | None = None
+    delay_ns: int = 0
     quality: Quality = "device"
 
 

@@ -97,13 +97,15 @@ class LiveStream:
             self.faults["stamp_implausible"] += 1
         if item.device_ns is None:
             self.quality = "arrival"
-            return item.arrival_ns - (item.length_ns or 0)
-        reading = clock.read(self.name, item.device_ns, item.arrival_ns - (item.length_ns or 0))
+            return item.arrival_ns - item.delay_ns - (item.length_ns or 0)
+        reading = clock.read(self.name, item.device_ns, item.arrival_ns - item.delay_ns - (item.length_ns or 0))
         self.faults.update(reading.faults)
         self.quality = item.quality
         if reading.time_ns is None:
             self._refused = reading.faults[-1]
-        return reading.time_ns
+            return None
+        # The map may run some milliseconds ahead of the arrivals until it is steered back. Sound must stay unbroken; a picture need not.
+        return reading.time_ns if item.length_ns else min(reading.time_ns, item.arrival_ns)
 
     def _end(self, item: Captured, clock: SourceClock, start_ns: int) -> int:
         if item.length_ns is None:

@@ -1,0 +1,34 @@
+"""Real parts, each made for one test and gone after it."""
+
+import pytest
+from realparts import FakeCamera, SoundServer, Watched
+
+
+@pytest.fixture
+def watch():
+    watched = []
+
+    def begin(use, options, env=None):
+        watched.append(Watched(use, options, env or {}))
+        return watched[-1]
+
+    yield begin
+    for each in watched:
+        each.end()
+
+
+@pytest.fixture
+def sound(tmp_path):
+    server = SoundServer(tmp_path)
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="session")
+def camera_library(tmp_path_factory):
+    return FakeCamera.build(tmp_path_factory.mktemp("camera"))
+
+
+@pytest.fixture
+def camera(tmp_path, camera_library):
+    return FakeCamera(tmp_path, camera_library)
