@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ class Watched:
 
     def __init__(self, use: str, options: dict[str, Any], env: dict[str, str]) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.epoch_ns = time.monotonic_ns()  # session time 0
         words = [sys.executable, str(HERE / "watch.py"), use, json.dumps(options), "--again"]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
             words,
-            env={**os.environ, **env, "PYTHONPATH": path},
+            env={**os.environ, **env, "PYTHONPATH": path, "WATCH_EPOCH_NS": str(self.epoch_ns)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -67,7 +69,7 @@ class Watched:
         return next(row["health"][stream] for row in reversed(self.rows) if "health" in row)
 
     def now_ms(self) -> float:
-        return float(self.rows[-1]["at_ms"])
+        return (time.monotonic_ns() - self.epoch_ns) / 1e6
 
     def when(self, stream: str, state: str, since: int = 0) -> float:
         """When, in ms of the session, the stream was first said to be so."""

@@ -162,10 +162,10 @@ class Feed:
     def _state(self, stream: LiveStream) -> StreamState:
         if self._link.state != "live":
             return self._link.state
-        if stream.name not in self._details:
-            return "lost" if stream.heard_ns is not None else "connecting"
         quiet = stream.rules.quiet_ns is not None
+        if stream.name not in self._details or not (stream.fresh or quiet):
+            return "connecting" if stream.heard_ns is None else "lost"
         stall_ns = self._policy.stall_ns
-        if not quiet and stall_ns is not None and stream.heard_ns is not None and self._now_ns() - stream.heard_ns > stall_ns:
+        if not quiet and stall_ns is not None and self._now_ns() - (stream.heard_ns or 0) > stall_ns:
             return "stalled"
         return "muted" if stream.muted else "live"

@@ -41,6 +41,7 @@ class LiveStream:
         self.faults: Counter[str] = Counter()
         self.promised_ns = max(0, from_ns)
         self.heard_ns: int | None = None
+        self.fresh = False  # something came on this connection
         self.quality: Quality | None = None
         self.muted_ns = 0
         self._refused = ""
@@ -57,9 +58,12 @@ class LiveStream:
         """What comes now is of another epoch: no length is measured across the break."""
         self._start_ns = None
         self._format = None
+        self.muted_ns = 0
+        self.fresh = False
 
     def take(self, item: Captured, clock: SourceClock) -> Iterator[StreamEvent]:
         self.heard_ns = item.arrival_ns
+        self.fresh = True
         self._note_format(item.payload)
         start_ns = self._start(item, clock)
         if start_ns is None:

@@ -107,12 +107,11 @@ class PortAudioStream:
                 self._stream.start()
         except (sd.PortAudioError, ValueError) as error:
             raise DeviceNotFound(label, f"cannot be opened ({_one_line(error)})") from error
-        self.latency_s = float(self._stream.latency)
         granted = f"{device.name}: {self.rate_hz / 1000:g} kHz, {self._stream.channels} channel{'s' * (self._stream.channels > 1)}"
         self.details: Mapping[str, str] = {"audio": granted}
 
     def read(self, stop: threading.Event) -> Iterator[Captured | Lost | Happened]:
-        blocks = Blocks(self.rate_hz, self.latency_s)
+        blocks = Blocks(self.rate_hz)
         while not stop.is_set():
             self._there.wait(0.1)
             self._there.clear()
@@ -146,10 +145,10 @@ class PortAudioStream:
 
 
 class Blocks:
-    """PortAudio's blocks as Captured. latency_s: what the library says of the device, for where the ADC times cannot be used."""
+    """PortAudio's blocks as Captured."""
 
-    def __init__(self, rate_hz: int, latency_s: float) -> None:
-        self._rate_hz, self._latency_s = rate_hz, latency_s
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
         self._count = SampleCount(rate_hz)
         self._held: list[tuple[int, float, NDArray[np.float32], bool]] | None = []
         self._delay_ns = 0
@@ -174,12 +173,15 @@ class Blocks:
         return [least + count_ns for count_ns in counted]
 
     def _settle(self, ages_s: list[float]) -> Iterator[Happened]:
-        """The delay from capture to arrival: the median of what the ADC times say, if most of them can be true."""
-        plausible = [age for age in ages_s if 0 <= age <= OLDEST_S]
+        """The delay from the end of a block to its arrival: the median of what the ADC times say, if most can be true; else none.
+
+        The library's own figure of its latency is not taken: it counts buffers that sound does not wait in (20 ms too many, measured).
+        """
+        plausible = [age for age in ages_s if -BLOCK_S <= age <= OLDEST_S]
         believed = len(plausible) > len(ages_s) // 2
         if not believed:
             yield Happened(stream="audio", what="adc_implausible")
-        self._delay_ns = round((median(plausible) if believed else min(self._latency_s, OLDEST_S)) * 1e9)
+        self._delay_ns = max(0, round(median(plausible) * 1e9)) if believed else 0
 
     def _captured(self, arrival_ns: int, data: NDArray[np.float32], overflow: bool) -> Iterator[Captured | Happened]:
         start_ns, lost = self._count.take(data.shape[1], arrival_ns)

@@ -43,7 +43,6 @@ def test_samples_are_those_that_were_played_and_stamps_are_steady(watch, sound):
     source = watch(MICROPHONE, {"device": "vmic", "rate_hz": RATE}, sound.env)
     source.wait_packets("audio", 30)
     player, begun = sound.speaker(), time.monotonic_ns()
-    epoch_ns = begun - round(source.now_ms() * 1e6)
     written, beep = [], np.zeros(RATE // 2, np.int16)
     beep[:480] = 20_000
     for number in range(20):  # a click each 500 ms, written in steps of 10 ms so that it is heard soon
@@ -51,7 +50,7 @@ def test_samples_are_those_that_were_played_and_stamps_are_steady(watch, sound):
             due = begun + (number * 50 + step) * 10_000_000
             time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
             if step == 0:
-                written.append((time.monotonic_ns() - epoch_ns) / 1e6)
+                written.append(source.now_ms())
             player.stdin.write(beep[step * 480 : step * 480 + 480].tobytes())
             player.stdin.flush()
     rows = source.packets("audio")
@@ -59,9 +58,10 @@ def test_samples_are_those_that_were_played_and_stamps_are_steady(watch, sound):
     assert len(onsets) == pytest.approx(20, abs=1)
     assert max(row["peak"] for row in rows) == pytest.approx(20_000 / 32_768, abs=0.02)
     gaps = np.diff([onset for onset in onsets if onset > written[0] + 3000])
-    print("onset steps ms: mean", gaps.mean(), "sd", gaps.std(), "| written to stamp ms:", np.median(np.array(onsets[-15:]) - written[-15:]))
-    assert gaps.std() < 2
-    assert gaps.mean() == pytest.approx(500, abs=1)
+    delay = np.array(onsets[-15:]) - written[-15:]
+    print(f"steps of 500 ms: {gaps.round(2).tolist()}; written to stamp, ms: median {np.median(delay):.1f}, sd {delay.std():.2f}")
+    assert np.median(np.abs(gaps - 500)) < 0.5  # a writer that is held up shifts one of them
+    assert -10 < np.median(delay) < 60
     assert all(row["start_ms"] == before["end_ms"] for row, before in zip(rows[1:], rows, strict=False))
 
 
@@ -103,14 +103,15 @@ def test_a_server_that_is_frozen_for_5_s_is_seen_in_2_s_and_back_in_5(watch, sou
     assert loud(source, since)[0]["at_ms"] - back_ms < 5000
 
 
-def test_a_microphone_that_is_unplugged_is_noticed_though_nothing_says_so(watch, sound, tone):
+def test_a_microphone_that_is_unplugged_is_noticed_and_found_again(watch, sound, tone):
     source = watch(MICROPHONE, {"device": "vmic"}, sound.env)
     until(lambda: len(loud(source)) > 20, 10, "sound")
     since, last_ms = len(source.rows), source.now_ms()
-    sound.control("unload-module", "module-remap-source")
+    sound.control("unload-module", "module-null-sink")
     until(lambda: source.state("audio") != "live", 5, "noticed")
     noticed_ms = next(row["at_ms"] for row in source.rows[since:] if "health" in row)
     assert noticed_ms - last_ms < 2100
+    sound.control("load-module", "module-null-sink", "sink_name=vspk", "rate=48000", "channels=1", "norewinds=1")
     sound.control("load-module", "module-remap-source", "source_name=vmic", "master=vspk.monitor")
     back_ms, since = source.now_ms(), len(source.rows)
     until(lambda: len(loud(source, since)) > 20, 15, f"sound again {source.states('audio')} {source.errors[-2:]}")
