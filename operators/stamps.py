@@ -11,6 +11,7 @@ A stamp is read against the one before it of the same stream, and against how mu
  lag           it advanced far less (device asleep, samples lost)/
  jump, gap     as `operators.clockmap` finds them, more slowly and more finely
  off_clock     the packet fits no line: refused; if that goes on, a new line
+ reanchored    it would lie in the future: the line was learnt from packets that came late (a backlog at the start): a new one begins
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ LAG_NS = 5_000_000_000
 OLDEST_NS = 10_000_000_000
 """A live packet is never older than this when it arrives."""
 NEAR_ZERO_NS = 1_000_000_000
+YOUNG_NS = 3_000_000_000
+AHEAD_NS, YOUNG_AHEAD_NS = 40_000_000, 3_000_000
+"""A stamp so far after its arrival is no jitter of the map; in the first seconds of a line, when it is a guess, already less."""
 PATIENCE = 25
 """So many packets in a row that fit no line are a new one."""
 
@@ -59,6 +63,7 @@ class SourceClock:
         self._wrap_ns = wrap_ns
         self._map = ClockMap(self._rules)
         self._last: dict[str, _Last] = {}
+        self._since_ns = 0  # when this line began
         self._newest: tuple[int, int] | None = None  # device time and arrival of the packet that is furthest ahead
 
     @property
@@ -111,13 +116,22 @@ class SourceClock:
                 return Reading(time_ns=None, faults=(*found, "off_clock"))
             found.append("off_clock")
             self._new_line()
+        if self._newest is None:
+            self._since_ns = arrival_ns
         if self._newest is None or device_ns > self._newest[0]:
             # Streams interleave: the map is fed by whichever is ahead, so that it sees one rising time.
             self._newest = (device_ns, arrival_ns)
             change = self._map.update(device_ns, arrival_ns)
             found += [] if change is None else [change.kind]
+        time_ns = self._map.to_session_ns(device_ns)
+        if time_ns - arrival_ns > (YOUNG_AHEAD_NS if arrival_ns - self._since_ns < YOUNG_NS else AHEAD_NS):
+            since_ns = self._since_ns
+            self._new_line()
+            reading = self._mapped(stream, device_ns, arrival_ns, [*found, "reanchored"])
+            self._since_ns = since_ns  # it is not young again
+            return reading
         self._last[stream] = _Last(device_ns, arrival_ns, wraps=last.wraps)
-        return Reading(time_ns=self._map.to_session_ns(device_ns), faults=tuple(found))
+        return Reading(time_ns=time_ns, faults=tuple(found))
 
     def _fits(self, device_ns: int, arrival_ns: int) -> bool:
         """Whether the packet can be of the line that the device's other packets make."""

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from parts import part
+import pytest
+from parts import MISSING, part
 from waiting import until
 
 HERE = Path(__file__).parent / "real"
@@ -109,7 +110,12 @@ class SoundServer:
             "load-module module-null-sink sink_name=vspk rate=48000 channels=1 norewinds=1\n"
             "load-module module-remap-source source_name=vmic master=vspk.monitor\n"
         )
-        self.env = {"PULSE_SERVER": f"unix:{self.socket}", "ALSA_CONFIG_PATH": str(alsa), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        self.env = {
+            "PULSE_SERVER": f"unix:{self.socket}",
+            "ALSA_CONFIG_PATH": str(alsa),
+            "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(folder),
+        }
         self.players: list[subprocess.Popen[bytes]] = []
         self.start()
 
@@ -140,6 +146,40 @@ class SoundServer:
         for player in self.players:
             with contextlib.suppress(OSError):  # what it had not taken
                 player.stdin.close()  # type: ignore[union-attr]
+
+
+class Sender:
+    """A program that says `ready` and sends until it is ended: an RTSP server, an encoder."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.start()
+
+    @classmethod
+    def rtsp(cls, port: int) -> Sender:
+        python = "/usr/bin/python3"
+        about = "import gi; gi.require_version('GstRtspServer', '1.0'); import numpy"
+        if not Path(python).exists() or subprocess.run([python, "-c", about], capture_output=True, check=False).returncode:
+            pytest.skip(f"{MISSING}: gir1.2-gst-rtsp-server-1.0, python3-gi, python3-numpy")
+        return cls(python, str(HERE / "rtsp_server.py"), str(port))
+
+    @classmethod
+    def plain(cls, kind: str, port: int) -> Sender:
+        return cls(sys.executable, str(HERE / "senders.py"), kind, str(port))
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 class FakeCamera:

@@ -108,7 +108,7 @@ class LiveStream:
         if reading.time_ns is None:
             self._refused = reading.faults[-1]
             return None
-        # The map may run some milliseconds ahead of the arrivals until it is steered back. Sound must stay unbroken; a picture need not.
+        # The map may run a few milliseconds ahead of the arrivals until it is steered back. Sound must stay unbroken; a picture need not.
         return reading.time_ns if item.length_ns else min(reading.time_ns, item.arrival_ns)
 
     def _end(self, item: Captured, clock: SourceClock, start_ns: int) -> int:
