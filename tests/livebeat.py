@@ -30,14 +30,14 @@ class LiveBeat(Live):
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Beating:
         if said(self._control) == "gone":
             raise DeviceNotFound("beat", "nobody at rtsp://me:hunter2@nowhere/")
-        return Beating(self._control, now_ns)
+        return Beating(self._control, now_ns, tuple(wanted))
 
 
 class Beating:
     details: Mapping[str, str]
 
-    def __init__(self, control: Path, now_ns: Now) -> None:
-        self.details = {"video": "16x16", "audio": "16 kHz mono"}
+    def __init__(self, control: Path, now_ns: Now, streams: tuple[str, ...]) -> None:
+        self.details = {name: detail for name, detail in (("video", "16x16"), ("audio", "16 kHz mono")) if name in streams}
         self._control, self._now_ns = control, now_ns
 
     def read(self, stop: threading.Event) -> Iterator[Captured]:
@@ -48,8 +48,9 @@ class Beating:
                     return
                 case "hang":
                     threading.Event().wait()
-            yield self._captured("audio", count, AudioBlock(data=np.full((1, 320), 0.1, np.float32), rate_hz=16000), 20 * MS)
-            if count % 2 == 0:
+            if "audio" in self.details:
+                yield self._captured("audio", count, AudioBlock(data=np.full((1, 320), 0.1, np.float32), rate_hz=16000), 20 * MS)
+            if "video" in self.details and count % 2 == 0:
                 yield self._captured("video", count, Frame(data=np.full((16, 16), count % 256, np.uint8)), None)
             count += 1
 

@@ -1,4 +1,7 @@
-"""What every source must keep to, see `pipeline.ports.Source`. A new class in pipeline/sources is found and run through all of it."""
+"""What every source that has an end must keep to, see `pipeline.ports.Source`. A new class in pipeline/sources is found and run through it.
+
+Live sources have their own: test_live_sources.py.
+"""
 
 import importlib
 import inspect
@@ -20,10 +23,10 @@ def found_sources():
         for name, value in vars(importlib.import_module(info.name)).items():
             own = inspect.isclass(value) and value.__module__ == info.name and not name.startswith("_")
             if own and all(callable(getattr(value, method, None)) for method in METHODS):
-                yield name
+                yield name, getattr(value, "live", False)
 
 
-SOURCES = sorted(found_sources())
+SOURCES = sorted(name for name, live in found_sources() if not live)
 
 
 @pytest.fixture(params=SOURCES)
