@@ -1,4 +1,4 @@
-"""Hours of a camera and a microphone with clocks of their own, as their packets would reach a host. Virtual time; nothing here knows a clock map.
+"""Hours of a camera and a microphone with clocks of their own, as their packets reach a host. Virtual time.
 
 video  30 frames a second, stamped by a clock that is 15 ppm slow
 audio  50 blocks a second, stamped by its count of samples, which runs `ppm` fast
@@ -32,8 +32,11 @@ Spans = list[tuple[int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A packet reaches the host. true_ns: when in the world it really began; device_ns: what its device says; lost: blocks lost just before,
-    unsaid; again: the device counts from 0 since this packet."""
+    """A packet reaches the host.
+
+    true_ns: when in the world it really began. device_ns: what its device says. lost: blocks lost just before, unsaid.
+    again: the device counts from 0 since this packet.
+    """
 
     stream: str
     arrival_ns: int

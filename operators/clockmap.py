@@ -118,12 +118,10 @@ class ClockMap:
         self._points: deque[Point] = deque()
         self._least: Point | None = None
         self._first: Point | None = None
-        self._last_device_ns = 0
+        self._last_device_ns = self._last_arrival_ns = 0
         self._line = Line(at=0, height=0.0)
         self._longer_ns = 0  # by how much the way to us has become longer since the line began
-        self._high: tuple[int, int, int, int] | None = (
-            None  # packets too late, in a row: arrival_ns of the first, count, least, usual height
-        )
+        self._high: tuple[int, int, int, int] | None = None  # late in a row: for how long, how many, least and usual
 
     def update(self, device_ns: int, arrival_ns: int) -> Discontinuity | None:
         """Learns from one packet: device_ns is its stamp, arrival_ns when it reached us in session time."""
@@ -150,7 +148,7 @@ class ClockMap:
             least = None
         if least is None or point[1] < least[1]:
             self._least = point
-        self._last_device_ns = unwrapped_ns
+        self._last_device_ns, self._last_arrival_ns = unwrapped_ns, arrival_ns
         return found
 
     def to_session_ns(self, device_ns: int) -> int:
@@ -163,9 +161,17 @@ class ClockMap:
         return self._at(device_ns)
 
     @property
+    def known(self) -> bool:
+        """Whether it can be asked."""
+        return bool(self._pieces)
+
+    @property
     def synchronised(self) -> bool:
-        """Whether the offset to other clocks is known; False: it is read off arrivals, wrong by the least delay, which nobody knows."""
-        return self._anchored or self.rules.delay_ns is not None
+        """Whether the offset to other clocks is known; False: it is read off arrivals, wrong by the least delay, which nobody knows.
+
+        An offset that was given is believed once a bucket of arrivals does not speak against it.
+        """
+        return (self._anchored and bool(self._points)) or self.rules.delay_ns is not None
 
     @property
     def drift_ppm(self) -> float | None:
@@ -210,17 +216,17 @@ class ClockMap:
         Too early or late is against what was usual in the last buckets: a rate that is not yet known makes no step.
         """
         limit = self._limit_ns()
-        recent = [self._above(point) for point in (*islice(reversed(self._points), 3), self._least or (0, 0))]
-        if above < min(0, *recent) - limit and arrival_ns - self._first_arrival_ns() > self.rules.confirm_ns:
-            return self._stepped(device_ns, above - min(0, *recent))
-        usual = self._high[3] if self._high else max(round(self._usual.middle), *recent)
+        recent = min(self._above(point) for point in (*islice(reversed(self._points), 3), self._least or (0, 0)))
+        if above < min(0, recent) - limit and arrival_ns - self._first_arrival_ns() > self.rules.confirm_ns:
+            return self._stepped(device_ns, above - min(0, recent))
+        lasted_ns, count, least, usual = self._high or (0, 0, above, max(round(self._usual.middle), recent))
         if above <= usual + limit:
             self._high = None
             return None
-        since, count, least, _ = self._high or (arrival_ns, 0, above, 0)
-        self._high = (since, count + 1, min(least, above), usual)
-        # A stall ends in a burst within the confirmation time, and a few stragglers are no proof.
-        if arrival_ns - since <= self.rules.confirm_ns or count < 20:
+        # Only time in which both clocks went on: a stall ends in a burst, and neither that nor a few stragglers are a proof.
+        lasted_ns += max(0, min(arrival_ns - self._last_arrival_ns, device_ns - self._last_device_ns, self.rules.bucket_ns))
+        self._high = (lasted_ns, count + 1, min(least, above), usual)
+        if lasted_ns <= self.rules.confirm_ns or count < 20:
             return None
         return self._stepped(device_ns, self._high[2] - round(self._usual.middle))
 
@@ -248,7 +254,7 @@ class ClockMap:
         device_ns, height = point
         session_ns = device_ns + height - delay_ns
         self._first = self._least = point
-        self._last_device_ns, self._delay_ns = device_ns, delay_ns
+        self._last_device_ns, self._last_arrival_ns, self._delay_ns = device_ns, sum(point), delay_ns
         self._line = Line(at=device_ns, height=float(height), slope=self._rate or 0.0)
         self._pieces.append((device_ns, max(session_ns, self._told[1]) if self._told else session_ns, self._line.slope))
 

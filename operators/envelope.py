@@ -18,7 +18,7 @@ Point = tuple[int, int]
 """(device_ns, arrival_ns - device_ns) of a bucket's least delayed packet."""
 
 CRYSTAL = 100e-6
-"""How far the rate of an ordinary crystal is off: a slope that the scatter does not support beyond this is drawn towards what was expected."""
+"""How far the rate of an ordinary crystal is off: as far as the scatter leaves a slope open, it is drawn towards what was expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
