@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.approximate_time import ApproximateTime
 from benchmarks.machine import markdown, where_and_when
-from benchmarks.pairing_script import BLOCK_NS, FRAME_NS, MS, S, PairingScript, Sent, pairing_script
+from benchmarks.pairing_script import BLOCK_NS, FRAME_NS, MS, PairingScript, S, Sent, pairing_script
 from operators.clockmap import ClockMap, ClockRules
 from operators.evenly import EvenLine
 from operators.packet import Embedding, Packet

@@ -120,16 +120,17 @@ class ClockMap:
         self._first: Point | None = None
         self._last_device_ns = self._last_arrival_ns = 0
         self._line = Line(at=0, height=0.0)
+        self._base_ns = 0  # arrival - device of the line's first packet: heights are told from there, as 10**18 ns leave a float no room
         self._longer_ns = 0  # by how much the way to us has become longer since the line began
         self._high: tuple[int, int, int, int] | None = None  # late in a row: for how long, how many, least and usual
 
     def update(self, device_ns: int, arrival_ns: int) -> Discontinuity | None:
         """Learns from one packet: device_ns is its stamp, arrival_ns when it reached us in session time."""
         unwrapped_ns = self._unwrap(device_ns)
-        point = (unwrapped_ns, arrival_ns - unwrapped_ns - self._longer_ns)
         if self._first is None:
-            self._start(point, self._delay_ns if not self._anchored else point[1] - (self.rules.offset_ns or 0))
-            return None
+            self._base_ns = arrival_ns - unwrapped_ns
+            return self._begin(unwrapped_ns)
+        point = (unwrapped_ns, arrival_ns - unwrapped_ns - self._base_ns - self._longer_ns)
         found = self._wrapped(device_ns, unwrapped_ns) or self._check(point, arrival_ns)
         if found is not None:
             self.counts[found.kind] += 1
@@ -244,17 +245,28 @@ class ClockMap:
         age_ns = arrival_ns - self._first_arrival_ns()
         if not self._anchored or self._least is None or not self.rules.bucket_ns <= age_ns <= 10 * self.rules.bucket_ns:
             return None
-        delay_ns = min(height, self._least[1], *(y for _, y in self._points)) - (self.rules.offset_ns or 0)
+        delay_ns = min(height, self._least[1], *(y for _, y in self._points)) + self._base_ns - (self.rules.offset_ns or 0)
         if -self.rules.step_ns - age_ns * self.rules.max_drift_ppm * 1e-6 <= delay_ns <= self.rules.most_delay_ns:
             return None
         return Discontinuity(kind="unsynchronised", device_ns=self._last_device_ns, by_ns=delay_ns)
 
+    def _begin(self, device_ns: int) -> Discontinuity | None:
+        """The first packet of all: where an offset is given, it tells the least delay, unless that can be none."""
+        delay_ns = self._base_ns - (self.rules.offset_ns or 0)
+        if not self._anchored or -self.rules.step_ns <= delay_ns <= self.rules.most_delay_ns:
+            self._start((device_ns, 0), delay_ns if self._anchored else self._delay_ns)
+            return None
+        self._anchored = False
+        self.counts["unsynchronised"] += 1
+        self._start((device_ns, 0), self._delay_ns)
+        return Discontinuity(kind="unsynchronised", device_ns=device_ns, by_ns=delay_ns)
+
     def _start(self, point: Point, delay_ns: int) -> None:
         """The first packet of a line: it is taken to have been delayed by delay_ns."""
         device_ns, height = point
-        session_ns = device_ns + height - delay_ns
+        session_ns = device_ns + height + self._base_ns - delay_ns
         self._first = self._least = point
-        self._last_device_ns, self._last_arrival_ns, self._delay_ns = device_ns, sum(point), delay_ns
+        self._last_device_ns, self._last_arrival_ns, self._delay_ns = device_ns, sum(point) + self._base_ns, delay_ns
         self._line = Line(at=device_ns, height=float(height), slope=self._rate or 0.0)
         self._pieces.append((device_ns, max(session_ns, self._told[1]) if self._told else session_ns, self._line.slope))
 
@@ -269,9 +281,11 @@ class ClockMap:
         if len(self._points) >= 10:
             self._rate = self._line.slope
         self._anchored = False
+        base_ns = self._base_ns + self._longer_ns + point[1]
         self._pieces.clear()
         self._clear()
-        self._start(point, self._delay_ns)
+        self._base_ns = base_ns
+        self._start((point[0], 0), self._delay_ns)
 
     def _close_bucket(self, least: Point, device_ns: int) -> None:
         self._points.append(least)
@@ -285,7 +299,7 @@ class ClockMap:
             self._usual = self._line
         if self._anchored and self._first is not None and self._points[0][0] - self._first[0] < self.rules.bucket_ns:
             # While the whole history is in view, its start is where the offset is known: what the line shows there is the least delay.
-            self._delay_ns = round(self._line.y(self._first[0])) - (self.rules.offset_ns or 0)
+            self._delay_ns = round(self._line.y(self._first[0])) + self._base_ns - (self.rules.offset_ns or 0)
         self._steer(device_ns)
 
     def _steer(self, device_ns: int) -> None:
@@ -298,7 +312,7 @@ class ClockMap:
         self._pieces.append((from_ns, session_ns, self._line.slope + min(limit, max(-limit, owed * (10 if young else 1)))))
 
     def _first_arrival_ns(self) -> int:
-        return sum(self._first) if self._first else 0
+        return sum(self._first) + self._base_ns if self._first else 0
 
     def _above(self, point: Point) -> int:
         height = self._line.y(point[0])
@@ -307,7 +321,7 @@ class ClockMap:
         return round(point[1] - height)
 
     def _target_ns(self, device_ns: int) -> int:
-        return device_ns + round(self._line.y(device_ns)) - self._delay_ns
+        return device_ns + self._base_ns + round(self._line.y(device_ns)) - self._delay_ns
 
     def _at(self, device_ns: int) -> int:
         from_ns, session_ns, rate = next((piece for piece in reversed(self._pieces) if piece[0] <= device_ns), self._pieces[0])

@@ -4,8 +4,8 @@
  even     |  |  |  |  |  |  |  |     the straight line through stamp against number
 
 Each stamp is the truth plus an error of mean zero (the moment a driver was scheduled), so the line that a least-squares fit draws through
-the last N of them is sqrt(N) / 2 times better than one stamp. It is the fading-memory fit of Morrison, "Introduction to Sequential Smoothing
-and Prediction" (1969): 1/n, then a constant gain; the causal cousin of Adriaensen's delay-locked loop (2005) with gains that start right.
+the last N of them is sqrt(N) / 2 times better than one stamp. It is the fading-memory fit of Morrison, "Introduction to Sequential
+Smoothing and Prediction" (1969): 1/n, then a constant gain; a cousin of Adriaensen's delay-locked loop (2005) whose gains start right.
 
 It helps where numbers count what the source made, lost packets too (`Packet.seq`), at a rate that is steady for seconds: frames of a
 camera in steady light, blocks of a microphone. Not for text, and not for arrival times: those have a tail, see `operators.clockmap`.
