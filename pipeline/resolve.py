@@ -31,7 +31,17 @@ Fail = Callable[[KeyPath, str, str], ConfigError]
 Role = tuple[str, Sequence[str]]
 """source, backend or sink, and the methods that one has."""
 
-_EXTRA_OF = {"sounddevice": "mic", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "onnx": "train", "onnxscript": "train"}
+_EXTRA_OF = {
+    "sounddevice": "mic",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "onnx": "train",
+    "onnxscript": "train",
+    "websockets": "text",
+    "paho": "text",
+    "pocketsphinx": "speech",
+    "aiortc": "webrtc",
+}
 
 
 class Part:

@@ -18,10 +18,15 @@ METHODS = ("open", "events", "end_ns", "close")
 PAYLOAD = {"video": Frame, "audio": AudioBlock, "text": TextSpan}
 
 
+def is_live(value):
+    """Those deliver in their own time; see test_text_feeds and tests/real."""
+    return getattr(value, "live", False) is True
+
+
 def found_sources():
     for info in pkgutil.iter_modules(pipeline.sources.__path__, "pipeline.sources."):
         for name, value in vars(importlib.import_module(info.name)).items():
-            own = inspect.isclass(value) and value.__module__ == info.name and not name.startswith("_")
+            own = inspect.isclass(value) and value.__module__ == info.name and not name.startswith("_") and not is_live(value)
             if own and all(callable(getattr(value, method, None)) for method in METHODS):
                 yield name, getattr(value, "live", False)
 
