@@ -107,6 +107,7 @@ class ClockMap:
         self.counts: Counter[str] = Counter()
         self._anchored = self.rules.offset_ns is not None
         self._delay_ns = self.rules.delay_ns or 0
+        self._known_ns: int | None = None  # the device time at which offset_ns was true
         self._told: Point | None = None  # the latest device time that the map was asked for, and the answer
         self._pieces: deque[tuple[int, int, float]] = deque(maxlen=64)  # (from device_ns, session_ns there, rate - 1)
         self._rate: float | None = None  # the slope of the line before this one
@@ -121,15 +122,19 @@ class ClockMap:
         self._last_device_ns = self._last_arrival_ns = 0
         self._line = Line(at=0, height=0.0)
         self._base_ns = 0  # arrival - device of the line's first packet: heights are told from there, as 10**18 ns leave a float no room
+        self._lowest = 0  # the least height of all packets of the line
         self._longer_ns = 0  # by how much the way to us has become longer since the line began
         self._high: tuple[int, int, int, int] | None = None  # late in a row: for how long, how many, least and usual
 
-    def update(self, device_ns: int, arrival_ns: int) -> Discontinuity | None:
-        """Learns from one packet: device_ns is its stamp, arrival_ns when it reached us in session time."""
+    def update(self, device_ns: int, arrival_ns: int, *, rough: bool = False) -> Discontinuity | None:
+        """Learns from one packet: device_ns is its stamp, arrival_ns when it reached us in session time.
+
+        rough: the stamp may be some milliseconds off. Nothing is learnt from it but whether the clock is where it should be.
+        """
         unwrapped_ns = self._unwrap(device_ns)
         if self._first is None:
             self._base_ns = arrival_ns - unwrapped_ns
-            return self._begin(unwrapped_ns)
+            return self._begin(unwrapped_ns, rough)
         point = (unwrapped_ns, arrival_ns - unwrapped_ns - self._base_ns - self._longer_ns)
         found = self._wrapped(device_ns, unwrapped_ns) or self._check(point, arrival_ns)
         if found is not None:
@@ -146,8 +151,8 @@ class ClockMap:
         least = self._least
         if least is not None and unwrapped_ns // self.rules.bucket_ns != least[0] // self.rules.bucket_ns:
             self._close_bucket(least, unwrapped_ns)
-            least = None
-        if least is None or point[1] < least[1]:
+            self._least = least = None
+        if not rough and (least is None or point[1] < least[1]):
             self._least = point
         self._last_device_ns, self._last_arrival_ns = unwrapped_ns, arrival_ns
         return found
@@ -160,11 +165,6 @@ class ClockMap:
         if self._told is None or device_ns > self._told[0]:
             self._told = (device_ns, self._at(device_ns))
         return self._at(device_ns)
-
-    @property
-    def known(self) -> bool:
-        """Whether it can be asked."""
-        return bool(self._pieces)
 
     @property
     def synchronised(self) -> bool:
@@ -243,18 +243,22 @@ class ClockMap:
     def _misplaced(self, height: int, arrival_ns: int) -> Discontinuity | None:
         """An anchor that would have packets arrive before they were made, or on a way longer than any."""
         age_ns = arrival_ns - self._first_arrival_ns()
-        if not self._anchored or self._least is None or not self.rules.bucket_ns <= age_ns <= 10 * self.rules.bucket_ns:
+        self._lowest = min(self._lowest, height)
+        if not self._anchored or not self.rules.bucket_ns <= age_ns <= 10 * self.rules.bucket_ns:
             return None
-        delay_ns = min(height, self._least[1], *(y for _, y in self._points)) + self._base_ns - (self.rules.offset_ns or 0)
+        delay_ns = self._lowest + self._base_ns - (self.rules.offset_ns or 0)
         if -self.rules.step_ns - age_ns * self.rules.max_drift_ppm * 1e-6 <= delay_ns <= self.rules.most_delay_ns:
             return None
         return Discontinuity(kind="unsynchronised", device_ns=self._last_device_ns, by_ns=delay_ns)
 
-    def _begin(self, device_ns: int) -> Discontinuity | None:
+    def _begin(self, device_ns: int, rough: bool) -> Discontinuity | None:
         """The first packet of all: where an offset is given, it tells the least delay, unless that can be none."""
         delay_ns = self._base_ns - (self.rules.offset_ns or 0)
-        if not self._anchored or -self.rules.step_ns <= delay_ns <= self.rules.most_delay_ns:
+        self._known_ns = device_ns if self._known_ns is None else self._known_ns
+        # One packet may be late; that it is early is proof.
+        if not self._anchored or -self.rules.step_ns <= delay_ns <= self.rules.most_delay_ns + self.rules.bucket_ns:
             self._start((device_ns, 0), delay_ns if self._anchored else self._delay_ns)
+            self._least = None if rough else self._least
             return None
         self._anchored = False
         self.counts["unsynchronised"] += 1
@@ -297,9 +301,9 @@ class ClockMap:
         self._line = support_line(self._points, self.rules.max_drift_ppm * 1e-6, expected, doubt)
         if len(self._points) >= 30:
             self._usual = self._line
-        if self._anchored and self._first is not None and self._points[0][0] - self._first[0] < self.rules.bucket_ns:
+        if self._anchored and self._known_ns is not None and self._points[-1][0] - self._known_ns <= self.rules.horizon_ns:
             # While the whole history is in view, its start is where the offset is known: what the line shows there is the least delay.
-            self._delay_ns = round(self._line.y(self._first[0])) + self._base_ns - (self.rules.offset_ns or 0)
+            self._delay_ns = round(self._line.y(self._known_ns)) + self._base_ns - (self.rules.offset_ns or 0)
         self._steer(device_ns)
 
     def _steer(self, device_ns: int) -> None:

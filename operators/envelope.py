@@ -40,7 +40,10 @@ class Line:
 
 
 def support_line(points: Sequence[Point], max_slope: float, expected: float = 0.0, doubt: float = CRYSTAL) -> Line:
-    """The line below all points whose slope is that of the hull's edge over the mean abscissa.
+    """The line below all points. Its slope is that of the hull's edge over the mean abscissa, then of a straight fit to the points near it.
+
+    The hull's edge rests on two points, but nothing that queues can do bends it; the fit of those that lie no higher above it than is
+    usual uses them all, so it is some times finer.
 
     points: one per bucket, in order of device_ns, at least one. The slope is drawn towards `expected`, known to `doubt`, as far as the
     scatter leaves it open. Fewer than 10 carry no slope: a line through two early packets says nothing of a rate.
@@ -48,7 +51,10 @@ def support_line(points: Sequence[Point], max_slope: float, expected: float = 0.
     slope = expected
     if len(points) >= 10:
         found = _middle_slope(lower_hull(points), sum(x for x, _ in points) / len(points))
-        error = _under(points, found).middle / (points[-1][0] - points[0][0])
+        for _ in range(3):
+            found = _near_slope(points, _under(points, found))
+        # The standard error of a fitted slope, for points that are spread evenly; the scatter is a median distance.
+        error = 1.4826 * _under(points, found).scatter * (12 / len(points)) ** 0.5 / (points[-1][0] - points[0][0])
         slope = expected + (found - expected) * doubt**2 / (doubt**2 + error**2)
     return _under(points, min(max_slope, max(-max_slope, slope)))
 
@@ -68,6 +74,15 @@ def _middle_slope(hull: Sequence[Point], middle: float) -> float:
         if x1 >= middle:
             return (y1 - y0) / (x1 - x0)
     return 0.0
+
+
+def _near_slope(points: Sequence[Point], line: Line) -> float:
+    """Least squares through the points whose height above the line is usual."""
+    most = line.middle + 3 * 1.4826 * line.scatter
+    near = [(x, y) for x, y in points if line.above((x, y)) <= most]
+    x0, y0 = sum(x for x, _ in near) / len(near), sum(y for _, y in near) / len(near)
+    square = sum((x - x0) ** 2 for x, _ in near)
+    return sum((x - x0) * (y - y0) for x, y in near) / square if square else line.slope
 
 
 def _under(points: Sequence[Point], slope: float) -> Line:

@@ -23,6 +23,8 @@ from operators.packet import Packet, StreamEvent, Watermark
 RESTART_AFTER = 3
 """So many packets in a row off the line by half a period: the rate changed or time jumped, and a new line starts."""
 
+SETTLED = 300
+
 
 @dataclass(slots=True, kw_only=True)
 class EvenLine:
@@ -55,8 +57,8 @@ class EvenLine:
 
     @property
     def settled(self) -> bool:
-        """Whether even times are better than the stamps by a factor of 5 or more."""
-        return self.count >= min(100, self.memory)
+        """Whether even times are better than the stamps by a factor of 8 or more."""
+        return self.count >= min(SETTLED, self.memory)
 
     def _learn(self, error: float) -> None:
         self.count += 1

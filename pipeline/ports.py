@@ -60,6 +60,20 @@ class Wanted:
     channels: int | None = None
 
 
+def both(one: Wanted, other: Wanted) -> Wanted:
+    """What serves two inputs that are fed by one stream: the richer of each."""
+
+    def most(a: int | None, b: int | None) -> int | None:
+        return None if a is None or b is None else max(a, b)
+
+    return Wanted(
+        pixels="gray" if one.pixels == other.pixels == "gray" else "rgb",
+        max_width=most(one.max_width, other.max_width),
+        rate_hz=one.rate_hz or other.rate_hz,
+        channels=one.channels or other.channels,
+    )
+
+
 class Source(Protocol):
     """One device, file or feed that yields the events of one or more streams.
 

@@ -62,7 +62,7 @@ class Engine:
     ) -> None:
         self._plan, self._job, self._stage, self._inbox, self._clock, self._say = plan, job, stage, inbox, clock, say
         self._laps = laps
-        self._sources = {name: tuple(plan.source_inputs(name).values()) for name in plan.config.sources}
+        self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
         now_ns = clock.now_ns()
         self._children = {name: Child(name, _policy(plan, name), rng, now_ns) for name in (FUSION, *self._sources)}
         self._speed = speed_of(plan)
