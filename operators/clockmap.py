@@ -13,33 +13,43 @@ Method: least value per bucket, lower convex hull of the buckets in the horizon,
 minimises the summed height of all points above it (Zhang, Liu, Xia, "Clock synchronization algorithms for network measurements",
 INFOCOM 2002; the same line as the linear programme of Moon, Skelly, Towsley, INFOCOM 1999). A delay-locked loop (Adriaensen, "Using a
 DLL to filter time", 2005) or a PI servo follows the mean delay and bends with every queue; from them comes only the last step: what was
-told is never taken back, and the map is steered to the new line at a bounded rate.
+told is never taken back, and the map is steered to the new line at a bounded rate. After a step or a reset the rate is kept: the crystal
+is the same, so only the offset has to be found again.
 
 What cannot be known one way: the least delay itself. It is given (`delay_ns`), or the device's clock is known at the first
-packet (`offset_ns`) and only its rate is followed. A lasting step of the delay looks exactly like a step of the clock: both are reported.
+packet (`offset_ns`) and only its rate is followed. A lasting step of the delay looks exactly like a step of the clock: the rules say
+which of the two a source can have (`steps`), and both are reported.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Literal
 
-from operators.envelope import Point, support_line
+from operators.envelope import CRYSTAL, Line, Point, support_line
 from operators.errors import ContractError
+
+Kind = Literal["reset", "jump", "delay", "gap", "wrap", "disorder", "duplicate", "unsynchronised"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discontinuity:
     """The device's time is not what it was.
 
-    reset  device time went back (a new counter, a reconnect)
-    jump   device time moved by by_ns against arrivals (> 0: it fell behind, e.g. lost samples; < 0: it leapt ahead): a new line starts
-    gap    no packet for by_ns of device time; the clock went on, the line stays
+    reset           device time went back for good (a new counter, a reconnect, a wall clock set back): a new line starts
+    jump            device time moved by by_ns against arrivals (> 0: it fell behind, e.g. lost samples; < 0: it leapt ahead): a new line
+    delay           the way to us became by_ns longer; the line stays
+    gap             no packet for by_ns of device time; the clock went on, the line stays
+    wrap            a counter of wrap_ns began again; time goes on
+    disorder        one packet by_ns behind the newest: it overtook or was sent late; the line stays
+    duplicate       a stamp that was there just before; the line stays
+    unsynchronised  the clock is not where offset_ns says (the least delay would be by_ns): from here on it is read off the arrivals
     """
 
-    kind: Literal["reset", "jump", "gap"]
+    kind: Kind
     device_ns: int
     by_ns: int
 
@@ -50,84 +60,124 @@ class ClockRules:
 
     offset_ns     session minus device time at the first packet, where it is known (a counter started with the session); None: read it
                   off the arrivals
-    delay_ns      the least time from stamp to arrival, taken off the arrivals when offset_ns is None
-    jump_ns       how far off the envelope is no longer delay or drift
-    confirm_ns    how long all packets must be late by jump_ns before it is called a jump and not a stall
+    delay_ns      the least time from stamp to arrival, taken off the arrivals when offset_ns is None; None: not known, taken as 0
+    most_delay_ns a least delay beyond this, or below 0, is none: then offset_ns was wrong
+    wrap_ns       device time begins again at this (33 bits of 90 kHz: 95443717688889); None: it does not
+    steps         what a lasting step of arrivals is: `clock`, a counter of samples that lost some; or `delay`, a clock that cannot stop,
+                  and a longer way
+    step_ns       the least step that is looked for, where the delays are steady enough to show it
+    jump_ns       how far off the envelope is no longer delay or drift, however unsteady the delays
+    confirm_ns    how long all packets must be late before it is called a step and not a stall
+    disorder_ns   a stamp this far behind the newest may have been overtaken; farther is a reset
     slew_ppm      the fastest that the map is steered towards a better line; 100 times that in the first 10 s of a line
     """
 
     offset_ns: int | None = None
-    delay_ns: int = 0
+    delay_ns: int | None = None
+    most_delay_ns: int = 2_000_000_000
+    wrap_ns: int | None = None
+    steps: Literal["clock", "delay"] = "clock"
     bucket_ns: int = 1_000_000_000
     horizon_ns: int = 600_000_000_000
+    step_ns: int = 5_000_000
     jump_ns: int = 50_000_000
     gap_ns: int = 2_000_000_000
-    confirm_ns: int = 5_000_000_000
+    confirm_ns: int = 3_000_000_000
+    disorder_ns: int = 500_000_000
     slew_ppm: float = 500.0
     max_drift_ppm: float = 1000.0
 
     def __post_init__(self) -> None:
-        if min(self.bucket_ns, self.jump_ns, self.gap_ns, self.confirm_ns) <= 0 or self.horizon_ns < 10 * self.bucket_ns:
-            raise ContractError(f"bucket, jump, gap, confirm > 0 and a horizon of at least 10 buckets wanted, got {self}")
-        if not (0 < self.slew_ppm <= 5000 and 0 < self.max_drift_ppm <= 100_000 and self.delay_ns >= 0):
-            raise ContractError(f"0 < slew_ppm <= 5000, 0 < max_drift_ppm <= 100000, delay_ns >= 0 wanted, got {self}")
+        positive = (self.bucket_ns, self.step_ns, self.jump_ns, self.gap_ns, self.confirm_ns, self.most_delay_ns)
+        if min(positive) <= 0 or self.horizon_ns < 10 * self.bucket_ns:
+            raise ContractError(f"bucket, step, jump, gap, confirm, most_delay > 0 and a horizon of at least 10 buckets wanted, got {self}")
+        if not (0 < self.slew_ppm <= 5000 and 0 < self.max_drift_ppm <= 100_000 and (self.delay_ns or 0) >= 0 <= self.disorder_ns):
+            raise ContractError(f"0 < slew_ppm <= 5000, 0 < max_drift_ppm <= 100000, delay_ns, disorder_ns >= 0 wanted, got {self}")
 
 
 class ClockMap:
     """One device's clock. `update` with every packet, then `to_session_ns` of its start and end.
 
     The map is continuous and never falls; where it has been asked it never changes. Only a reset or a jump makes it step, forward.
+    counts: every discontinuity so far, by kind.
     """
 
     def __init__(self, rules: ClockRules | None = None) -> None:
         self.rules = rules or ClockRules()
-        self._delay_ns = self.rules.delay_ns
+        self.counts: Counter[str] = Counter()
         self._anchored = self.rules.offset_ns is not None
+        self._delay_ns = self.rules.delay_ns or 0
+        self._known_ns: int | None = None  # the device time at which offset_ns was true
         self._told: Point | None = None  # the latest device time that the map was asked for, and the answer
         self._pieces: deque[tuple[int, int, float]] = deque(maxlen=64)  # (from device_ns, session_ns there, rate - 1)
+        self._rate: float | None = None  # the slope of the line before this one
+        self._usual = Line(at=0, height=0.0)  # the last line over 30 buckets or more: how the least delays lie above it
         self._clear()
 
     def _clear(self) -> None:
-        """A new line: what was learnt of the old one is gone."""
+        """A new line: of the old one only the rate is known."""
         self._points: deque[Point] = deque()
         self._least: Point | None = None
         self._first: Point | None = None
-        self._last_device_ns = 0
-        self._line: tuple[int, float, float] = (0, 0.0, 0.0)  # device_ns, height there, slope
-        self._spread_ns = 0.0
-        self._high: tuple[int, int, int] | None = None  # arrival_ns of the first, count, least height: packets too late, in a row
+        self._last_device_ns = self._last_arrival_ns = 0
+        self._line = Line(at=0, height=0.0)
+        self._base_ns = 0  # arrival - device of the line's first packet: heights are told from there, as 10**18 ns leave a float no room
+        self._lowest = 0  # the least height of all packets of the line
+        self._longer_ns = 0  # by how much the way to us has become longer since the line began
+        self._high: tuple[int, int, int, int] | None = None  # late in a row: for how long, how many, least and usual
 
-    def update(self, device_ns: int, arrival_ns: int) -> Discontinuity | None:
-        """Learns from one packet: device_ns is its stamp, arrival_ns when it reached us in session time. A stamp may repeat."""
-        point = (device_ns, arrival_ns - device_ns)
+    def update(self, device_ns: int, arrival_ns: int, *, rough: bool = False) -> Discontinuity | None:
+        """Learns from one packet: device_ns is its stamp, arrival_ns when it reached us in session time.
+
+        rough: the stamp may be some milliseconds off. Nothing is learnt from it but whether the clock is where it should be.
+        """
+        unwrapped_ns = self._unwrap(device_ns)
         if self._first is None:
-            self._start(point, self._delay_ns if not self._anchored else point[1] - (self.rules.offset_ns or 0))
-            return None
-        found = self._check(point, arrival_ns)
-        if found is not None and found.kind != "gap":
-            self._restart(point)
-            return found
+            self._base_ns = arrival_ns - unwrapped_ns
+            return self._begin(unwrapped_ns, rough)
+        point = (unwrapped_ns, arrival_ns - unwrapped_ns - self._base_ns - self._longer_ns)
+        found = self._wrapped(device_ns, unwrapped_ns) or self._check(point, arrival_ns)
+        if found is not None:
+            self.counts[found.kind] += 1
+            if found.kind in ("reset", "jump", "unsynchronised"):
+                self._restart(point, found)
+                return found
+            if found.kind in ("disorder", "duplicate"):
+                return found
+            if found.kind == "delay":
+                self._longer_ns += found.by_ns
+                self._high = None
+                point = (unwrapped_ns, point[1] - found.by_ns)
         least = self._least
-        if least is not None and device_ns // self.rules.bucket_ns != least[0] // self.rules.bucket_ns:
-            self._close_bucket(least, device_ns)
-            least = None
-        if least is None or point[1] < least[1]:
+        if least is not None and unwrapped_ns // self.rules.bucket_ns != least[0] // self.rules.bucket_ns:
+            self._close_bucket(least, unwrapped_ns)
+            self._least = least = None
+        if not rough and (least is None or point[1] < least[1]):
             self._least = point
-        self._last_device_ns = device_ns
+        self._last_device_ns, self._last_arrival_ns = unwrapped_ns, arrival_ns
         return found
 
     def to_session_ns(self, device_ns: int) -> int:
         """Session time of a device time; asking fixes the answer for all times up to device_ns. Raises ContractError before any update."""
         if not self._pieces:
             raise ContractError("a clock map wants at least one update before it can be asked")
+        device_ns = self._unwrap(device_ns)
         if self._told is None or device_ns > self._told[0]:
             self._told = (device_ns, self._at(device_ns))
         return self._at(device_ns)
 
     @property
+    def synchronised(self) -> bool:
+        """Whether the offset to other clocks is known; False: it is read off arrivals, wrong by the least delay, which nobody knows.
+
+        An offset that was given is believed once a bucket of arrivals does not speak against it.
+        """
+        return (self._anchored and bool(self._points)) or self.rules.delay_ns is not None
+
+    @property
     def drift_ppm(self) -> float | None:
-        """How much the device's clock is fast (> 0) or slow against the session's; None until the line is 10 buckets long."""
-        return -self._line[2] * 1e6 if len(self._points) >= 10 else None
+        """How much the device's clock is fast (> 0) or slow against the session's; None until a line is 10 buckets long."""
+        return -self._line.slope * 1e6 if len(self._points) >= 10 or self._rate is not None else None
 
     @property
     def uncertainty_ns(self) -> int:
@@ -135,42 +185,111 @@ class ClockMap:
         if self._first is None or not self._pieces:
             return 0
         owed = abs(self._target_ns(self._last_device_ns) - self._at(self._last_device_ns))
-        return round(self._spread_ns + owed)
+        return round(self._line.middle + owed)
+
+    def _unwrap(self, device_ns: int) -> int:
+        """A wrapped stamp as the nearest to the newest."""
+        wrap_ns = self.rules.wrap_ns
+        if wrap_ns is None or self._first is None:
+            return device_ns
+        return device_ns + round((self._last_device_ns - device_ns) / wrap_ns) * wrap_ns
+
+    def _wrapped(self, device_ns: int, unwrapped_ns: int) -> Discontinuity | None:
+        wrap_ns = self.rules.wrap_ns
+        if wrap_ns is None or unwrapped_ns // wrap_ns <= self._last_device_ns // wrap_ns:
+            return None
+        return Discontinuity(kind="wrap", device_ns=device_ns, by_ns=wrap_ns)
 
     def _check(self, point: Point, arrival_ns: int) -> Discontinuity | None:
         device_ns, height = point
-        if device_ns < self._last_device_ns:
-            return Discontinuity(kind="reset", device_ns=device_ns, by_ns=device_ns - self._last_device_ns)
-        above = round(height - self._envelope(device_ns))
-        if above < -self.rules.jump_ns and arrival_ns - self._first_arrival_ns() > self.rules.confirm_ns:
-            return Discontinuity(kind="jump", device_ns=device_ns, by_ns=above)
-        if above <= self.rules.jump_ns:
+        behind_ns = self._last_device_ns - device_ns
+        if behind_ns > self.rules.disorder_ns:
+            return Discontinuity(kind="reset", device_ns=device_ns, by_ns=-behind_ns)
+        found = self._step(device_ns, self._above(point), arrival_ns) or self._misplaced(height, arrival_ns)
+        if found is not None or behind_ns < 0:
+            gap = -behind_ns > self.rules.gap_ns
+            return found or (Discontinuity(kind="gap", device_ns=device_ns, by_ns=-behind_ns) if gap else None)
+        return Discontinuity(kind="disorder" if behind_ns else "duplicate", device_ns=device_ns, by_ns=-behind_ns)
+
+    def _step(self, device_ns: int, above: int, arrival_ns: int) -> Discontinuity | None:
+        """Packets that are too early at once; packets that are too late when all have been for confirm_ns.
+
+        Too early or late is against what was usual in the last buckets: a rate that is not yet known makes no step.
+        """
+        limit = self._limit_ns()
+        recent = min(self._above(point) for point in (*islice(reversed(self._points), 3), self._least or (0, 0)))
+        if above < min(0, recent) - limit and arrival_ns - self._first_arrival_ns() > self.rules.confirm_ns:
+            return self._stepped(device_ns, above - min(0, recent))
+        lasted_ns, count, least, usual = self._high or (0, 0, above, max(round(self._usual.middle), recent))
+        if above <= usual + limit:
             self._high = None
-        else:
-            since, count, least = self._high or (arrival_ns, 0, above)
-            self._high = (since, count + 1, min(least, above))
-            # A stall ends in a burst within the confirmation time, and a few stragglers are no proof.
-            if arrival_ns - since > self.rules.confirm_ns and count >= 20:
-                return Discontinuity(kind="jump", device_ns=device_ns, by_ns=self._high[2])
-        gap_ns = device_ns - self._last_device_ns
-        return Discontinuity(kind="gap", device_ns=device_ns, by_ns=gap_ns) if gap_ns > self.rules.gap_ns else None
+            return None
+        # Only time in which both clocks went on: a stall ends in a burst, and neither that nor a few stragglers are a proof.
+        lasted_ns += max(0, min(arrival_ns - self._last_arrival_ns, device_ns - self._last_device_ns, self.rules.bucket_ns))
+        self._high = (lasted_ns, count + 1, min(least, above), usual)
+        if lasted_ns <= self.rules.confirm_ns or count < 20:
+            return None
+        return self._stepped(device_ns, self._high[2] - round(self._usual.middle))
+
+    def _stepped(self, device_ns: int, by_ns: int) -> Discontinuity:
+        return Discontinuity(kind="jump" if self.rules.steps == "clock" else "delay", device_ns=device_ns, by_ns=by_ns)
+
+    def _limit_ns(self) -> int:
+        """How far beyond the usual is a step: 8 standard deviations of the buckets' least delays, by their median."""
+        if not self._usual.scatter:
+            return self.rules.jump_ns
+        return round(min(self.rules.jump_ns, max(self.rules.step_ns, 8 * 1.4826 * self._usual.scatter)))
+
+    def _misplaced(self, height: int, arrival_ns: int) -> Discontinuity | None:
+        """An anchor that would have packets arrive before they were made, or on a way longer than any."""
+        age_ns = arrival_ns - self._first_arrival_ns()
+        self._lowest = min(self._lowest, height)
+        if not self._anchored or not self.rules.bucket_ns <= age_ns <= 10 * self.rules.bucket_ns:
+            return None
+        delay_ns = self._lowest + self._base_ns - (self.rules.offset_ns or 0)
+        if -self.rules.step_ns - age_ns * self.rules.max_drift_ppm * 1e-6 <= delay_ns <= self.rules.most_delay_ns:
+            return None
+        return Discontinuity(kind="unsynchronised", device_ns=self._last_device_ns, by_ns=delay_ns)
+
+    def _begin(self, device_ns: int, rough: bool) -> Discontinuity | None:
+        """The first packet of all: where an offset is given, it tells the least delay, unless that can be none."""
+        delay_ns = self._base_ns - (self.rules.offset_ns or 0)
+        self._known_ns = device_ns if self._known_ns is None else self._known_ns
+        # One packet may be late; that it is early is proof.
+        if not self._anchored or -self.rules.step_ns <= delay_ns <= self.rules.most_delay_ns + self.rules.bucket_ns:
+            self._start((device_ns, 0), delay_ns if self._anchored else self._delay_ns)
+            self._least = None if rough else self._least
+            return None
+        self._anchored = False
+        self.counts["unsynchronised"] += 1
+        self._start((device_ns, 0), self._delay_ns)
+        return Discontinuity(kind="unsynchronised", device_ns=device_ns, by_ns=delay_ns)
 
     def _start(self, point: Point, delay_ns: int) -> None:
         """The first packet of a line: it is taken to have been delayed by delay_ns."""
         device_ns, height = point
-        session_ns = device_ns + height - delay_ns
+        session_ns = device_ns + height + self._base_ns - delay_ns
         self._first = self._least = point
-        self._last_device_ns, self._line, self._delay_ns = device_ns, (device_ns, float(height), 0.0), delay_ns
-        self._pieces.append((device_ns, max(session_ns, self._told[1]) if self._told else session_ns, 0.0))
+        self._last_device_ns, self._last_arrival_ns, self._delay_ns = device_ns, sum(point) + self._base_ns, delay_ns
+        self._line = Line(at=device_ns, height=float(height), slope=self._rate or 0.0)
+        self._pieces.append((device_ns, max(session_ns, self._told[1]) if self._told else session_ns, self._line.slope))
 
-    def _restart(self, point: Point) -> None:
-        """A new line after a reset or jump; only the least delay is carried over, since the way to us is the same."""
+    def _restart(self, point: Point, why: Discontinuity) -> None:
+        """A new line after a reset or jump. Carried over: the least delay, since the way to us is the same, and the rate."""
         if self._told is not None:
             self._told = (point[0], self._told[1])
+        if why.kind == "jump" and self._high is not None:
+            point = (point[0], point[1] - max(0, self._above(point) - self._high[2]))  # the least delayed since the step
+        if why.kind == "unsynchronised":
+            self._delay_ns = self.rules.delay_ns or 0
+        if len(self._points) >= 10:
+            self._rate = self._line.slope
         self._anchored = False
+        base_ns = self._base_ns + self._longer_ns + point[1]
         self._pieces.clear()
         self._clear()
-        self._start(point, self._delay_ns)
+        self._base_ns = base_ns
+        self._start((point[0], 0), self._delay_ns)
 
     def _close_bucket(self, least: Point, device_ns: int) -> None:
         self._points.append(least)
@@ -178,10 +297,13 @@ class ClockMap:
             self._points.popleft()
         if len(self._points) > 60 and least[0] // self.rules.bucket_ns % 10:
             return  # a line over a minute or more does not move in a bucket, and fitting it is the only step that costs
-        self._line, self._spread_ns = support_line(self._points, self.rules.max_drift_ppm * 1e-6)
-        if self._anchored and self._first is not None and self._points[0][0] - self._first[0] < self.rules.bucket_ns:
+        expected, doubt = (0.0, CRYSTAL) if self._rate is None else (self._rate, CRYSTAL / 10)
+        self._line = support_line(self._points, self.rules.max_drift_ppm * 1e-6, expected, doubt)
+        if len(self._points) >= 30:
+            self._usual = self._line
+        if self._anchored and self._known_ns is not None and self._points[-1][0] - self._known_ns <= self.rules.horizon_ns:
             # While the whole history is in view, its start is where the offset is known: what the line shows there is the least delay.
-            self._delay_ns = round(self._envelope(self._first[0])) - (self.rules.offset_ns or 0)
+            self._delay_ns = round(self._line.y(self._known_ns)) + self._base_ns - (self.rules.offset_ns or 0)
         self._steer(device_ns)
 
     def _steer(self, device_ns: int) -> None:
@@ -191,43 +313,33 @@ class ClockMap:
         owed = (self._target_ns(from_ns) - session_ns) / 10e9
         young = self._first is not None and device_ns - self._first[0] < 10_000_000_000
         limit = self.rules.slew_ppm * 1e-6 * (100 if young and not self._anchored else 1)
-        self._pieces.append((from_ns, session_ns, self._line[2] + min(limit, max(-limit, owed * (10 if young else 1)))))
+        self._pieces.append((from_ns, session_ns, self._line.slope + min(limit, max(-limit, owed * (10 if young else 1)))))
 
     def _first_arrival_ns(self) -> int:
-        return sum(self._first) if self._first else 0
+        return sum(self._first) + self._base_ns if self._first else 0
 
-    def _envelope(self, device_ns: int) -> float:
-        from_ns, height, slope = self._line
+    def _above(self, point: Point) -> int:
+        height = self._line.y(point[0])
         if not self._points and self._least is not None:
             height = min(height, self._least[1])
-        return height + (device_ns - from_ns) * slope
+        return round(point[1] - height)
 
     def _target_ns(self, device_ns: int) -> int:
-        return device_ns + round(self._envelope(device_ns)) - self._delay_ns
+        return device_ns + self._base_ns + round(self._line.y(device_ns)) - self._delay_ns
 
     def _at(self, device_ns: int) -> int:
         from_ns, session_ns, rate = next((piece for piece in reversed(self._pieces) if piece[0] <= device_ns), self._pieces[0])
         return session_ns + (device_ns - from_ns) + round((device_ns - from_ns) * rate)
 
     def snapshot(self) -> Mapping[str, Any]:
-        """All state as plain values (tuples, lists, ints, floats); the rules are not part of it."""
-        return {
-            "delay_ns": self._delay_ns,
-            "anchored": self._anchored,
-            "told": self._told,
-            "pieces": list(self._pieces),
-            "points": list(self._points),
-            "least": self._least,
-            "first": self._first,
-            "last_device_ns": self._last_device_ns,
-            "line": self._line,
-            "spread_ns": self._spread_ns,
-            "high": self._high,
-        }
+        """All state as plain values (tuples, lists, dicts, ints, floats); the rules are not part of it."""
+        state = {name: value for name, value in vars(self).items() if name.startswith("_")}
+        plain = {"_pieces": list(self._pieces), "_points": list(self._points), "_line": asdict(self._line), "_usual": asdict(self._usual)}
+        return {**state, **plain, "counts": dict(self.counts)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._delay_ns, self._anchored, self._told = state["delay_ns"], state["anchored"], state["told"]
-        self._pieces = deque(state["pieces"], maxlen=64)
-        self._points = deque(state["points"])
-        self._least, self._first, self._last_device_ns = state["least"], state["first"], state["last_device_ns"]
-        self._line, self._spread_ns, self._high = state["line"], state["spread_ns"], state["high"]
+        vars(self).update(state)
+        self._pieces = deque(state["_pieces"], maxlen=64)
+        self._points = deque(state["_points"])
+        self._line, self._usual = Line(**state["_line"]), Line(**state["_usual"])
+        self.counts = Counter(state["counts"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from operators.packet import Packet
 from operators.tensorize import packet_array
 from pipeline.configerrors import did_you_mean
 from pipeline.plan import Plan
-from pipeline.ports import StreamSpec
+from pipeline.ports import LiveSource, StreamSpec
 from pipeline.runtime.intake import Intake
 
 TASTE_NS, SIP_NS = 2_000_000_000, 100_000_000
@@ -71,27 +72,42 @@ def _open(plan: Plan, name: str, bad: list[str]) -> tuple[list[Feed], int | None
     source = plan.make_source(name)
     fed = plan.source_inputs(name)
     if source.live:
-        return [Feed(input=wanted, stream=f"{name}.{stream}", spec=None, live=True) for stream, wanted in fed.items()], None
+        _look(plan, name, fed, cast(LiveSource, source))
+        return [Feed(input=wanted, stream=f"{name}.{stream}", spec=None, live=True) for wanted, stream in fed.items()], None
     try:
         specs = {spec.name: spec for spec in source.open({})}
-        for stream, wanted in fed.items():
+        for wanted, stream in fed.items():
             _check_kind(plan, name, stream, wanted, specs)
         bad += [f"left out: {problem}" for problem in getattr(source, "bad_files", ())]
-        return [Feed(input=wanted, stream=f"{name}.{stream}", spec=specs.get(stream)) for stream, wanted in fed.items()], source.end_ns()
+        return [Feed(input=wanted, stream=f"{name}.{stream}", spec=specs.get(stream)) for wanted, stream in fed.items()], source.end_ns()
     except ContractError as error:
         raise plan.config.error(("sources", name), str(error), "correct the option it names") from None
     finally:
         source.close()
 
 
+def _look(plan: Plan, name: str, fed: Mapping[str, str], source: LiveSource) -> None:
+    """What can be told of a live source without waiting for its device."""
+    if plan.config.run.speed != 1:
+        raise plan.config.error(("run", "speed"), f"the source {name} is live, and time cannot be made to go faster", "leave it at 1")
+    try:
+        specs = {spec.name: spec for spec in source.open({})}
+        for wanted, stream in fed.items():
+            _check_kind(plan, name, stream, wanted, specs)
+        source.look()
+    except ContractError as error:
+        raise plan.config.error(("sources", name), str(error), "correct the option it names") from None
+
+
 def _check_kind(plan: Plan, name: str, stream: str, wanted: str, specs: dict[str, StreamSpec]) -> None:
     """The stream's kind is the input's; a name that is not there is a slip of the pen where its source has one of that kind."""
-    kind = plan.model.spec.inputs[wanted].kind
+    kind = plan.kind_wanted(wanted)
     if stream in specs:
         if specs[stream].kind != kind:
             fits = [f"{name}.{spec.name}" for spec in specs.values() if spec.kind == kind]
+            who = "the model wants" if kind == plan.model.spec.inputs[wanted].kind else "its first transform takes"
             hint = f"use {' or '.join(fits)}" if fits else f"{name} has no {kind} stream"
-            raise plan.config.error(("inputs", wanted), f"{name}.{stream} is {specs[stream].kind}, but the model wants {kind}", hint)
+            raise plan.config.error(("inputs", wanted), f"{name}.{stream} is {specs[stream].kind}, but {who} {kind}", hint)
         return
     if any(spec.kind == kind for spec in specs.values()):
         raise plan.config.error(("inputs", wanted), f"{name} has no stream {stream!r}", did_you_mean(stream, specs, f"{name} has"))

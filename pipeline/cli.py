@@ -160,6 +160,14 @@ def models() -> None:
 
 
 @cli.command()
+def devices() -> None:
+    """List the cameras and microphones of this machine."""
+    from pipeline.commands.devices import print_devices
+
+    print_devices()
+
+
+@cli.command()
 def status() -> None:
     """Show the sessions that run on this machine."""
     from pipeline.commands.runs import print_status

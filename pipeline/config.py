@@ -153,6 +153,11 @@ class Config(_Part):
     transforms: dict[str, list[Use]] = Field(default_factory=dict, description="per input: put before the model's own transforms")
     align: Align = Field(default_factory=Align)
     run: Run = Field(default_factory=Run)
+    offset_ms: dict[str, Annotated[float, Field(ge=-60_000, le=60_000)]] = Field(
+        default_factory=dict,
+        description="per input: added to its times, where its device is known to be early or late (sensorium calibrate)",
+        examples=[{"audio": 84}],
+    )
     edges: dict[str, Edge] = Field(default_factory=dict, description="per input: what may wait between source and model")
     decide: Decide = Field(default_factory=Decide)
     sinks: list[Use] = Field(default_factory=list, description="where decisions go, besides the terminal")

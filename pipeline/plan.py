@@ -20,7 +20,7 @@ from operators.window import AlignConfig
 from pipeline.config import Config, Replayed, Use
 from pipeline.configerrors import did_you_mean
 from pipeline.model import Model, load_model
-from pipeline.ports import Backend, Kind, Sink, Source, Wanted
+from pipeline.ports import Backend, Kind, Sink, Source, Wanted, both
 from pipeline.resolve import Part, Role
 from pipeline.runtime.edge import EdgePolicy
 from pipeline.yamltext import KeyPath, dotted
@@ -59,13 +59,26 @@ class Plan:
         return source
 
     def source_inputs(self, name: str) -> dict[str, str]:
-        """Stream of that source -> the model's input that it feeds."""
+        """The model's inputs that this source feeds -> the stream of it that does. One stream may feed several."""
         fed = {wanted: stream.partition(".") for wanted, stream in self.config.inputs.items()}
-        return {stream: wanted for wanted, (source, _, stream) in fed.items() if source == name}
+        return {wanted: stream for wanted, (source, _, stream) in fed.items() if source == name}
 
     def wanted(self, name: str) -> dict[str, Wanted]:
         """What the model would like of each stream of that source."""
-        return {stream: self.model.wanted(wanted) for stream, wanted in self.source_inputs(name).items()}
+        wishes: dict[str, Wanted] = {}
+        for wanted, stream in self.source_inputs(name).items():
+            own = self.model.wanted(wanted)
+            wishes[stream] = both(wishes[stream], own) if stream in wishes else own
+        return wishes
+
+    def kind_wanted(self, name: str) -> Kind:
+        """The kind of stream that an input can be fed with: the model's, or what its first transform takes, where that makes another of it."""
+        takes: Kind | None = next((part.takes for part in self.transforms[name] if part.takes is not None), None)
+        return takes or self.model.spec.inputs[name].kind
+
+    def offset_ns(self, name: str) -> int:
+        """What is added to the times of an input."""
+        return round(self.config.offset_ms.get(name, 0.0) * MS)
 
     def make_transforms(self, name: str) -> list[Operator]:
         """New operators for an input: the config's, then the model's."""
@@ -159,27 +172,23 @@ def _align(config: Config, model: Model) -> AlignConfig:
 
 def _check_inputs(config: Config, model: Model) -> list[str]:
     """Names on both sides of `inputs`; a note for each of the model's inputs that nothing feeds."""
-    for section, names in (("inputs", config.inputs), ("transforms", config.transforms), ("edges", config.edges)):
-        for name in names:
+    for section in ("inputs", "transforms", "edges", "offset_ms"):
+        for name in getattr(config, section):
             if name not in model.spec.inputs:
                 hint = did_you_mean(name, model.spec.inputs, f"inputs of {model.name}")
                 raise config.error((section, name), f"the model {model.name} has no such input", hint)
-    taken: dict[str, str] = {}
     for name, stream in config.inputs.items():
-        _check_feed(config, name, stream, taken)
+        _check_feed(config, name, stream)
     idle = [name for name in config.sources if not any(stream.partition(".")[0] == name for stream in config.inputs.values())]
     if idle:
         raise config.error(("sources", idle[0]), "feeds no input", f"remove it, or name it in inputs, for example `video: {idle[0]}.video`")
     return [f"nothing feeds {name}: it is masked in every decision" for name in model.spec.inputs if name not in config.inputs]
 
 
-def _check_feed(config: Config, name: str, stream: str, taken: dict[str, str]) -> None:
+def _check_feed(config: Config, name: str, stream: str) -> None:
     source = stream.partition(".")[0]
     if source not in config.sources:
         raise config.error(("inputs", name), f"there is no source {source!r}", did_you_mean(source, config.sources, "sources"))
-    if stream in taken:
-        raise config.error(("inputs", name), f"{stream} already feeds {taken[stream]}", "give each stream to one input")
-    taken[stream] = name
 
 
 def _pace_notes(config: Config) -> list[str]:
@@ -235,6 +244,7 @@ def _edge(config: Config, model: Model, name: str) -> EdgePolicy:
 def _digest(config: Config, model: Model) -> str:
     """The same for both runners and wherever the config lies: no runner, no sinks, no session, no folder."""
     said = config.model_dump(include={"sources", "inputs", "transforms", "align", "decide"})
+    said |= {"offset_ms": config.offset_ms} if config.offset_ms else {}
     said["paced"] = config.run.speed != "max"
     text = json.dumps(said, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(f"{text}\0{model.digest}".encode("utf-8", "surrogatepass")).hexdigest()

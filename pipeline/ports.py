@@ -6,7 +6,7 @@ the contract test of its folder picks it up by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -17,6 +17,21 @@ from operators.decision import Decision
 from operators.packet import StreamEvent
 
 Kind = Literal["video", "audio", "text", "series"]
+
+StreamState = Literal["waiting", "connecting", "live", "stalled", "lost", "muted", "closed"]
+"""How a stream is.
+
+waiting     nothing is known of it yet
+connecting  its source has never been reached in this run, and is being tried
+live        it delivers (or, for text, would if there were something to say)
+stalled     connected, but nothing comes
+lost        it was there and went away; a live source tries again for ever, a file's is given up
+muted       it delivers, but only digital silence
+closed      it ended
+"""
+
+Quality = Literal["ntp", "device", "arrival"]
+"""What a stream's stamps are worth: ntp (the sender's wall clock, common to its streams) > device (its own clock) > arrival (ours)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +58,20 @@ class Wanted:
     max_width: int | None = None
     rate_hz: int | None = None
     channels: int | None = None
+
+
+def both(one: Wanted, other: Wanted) -> Wanted:
+    """What serves two inputs that are fed by one stream: the richer of each."""
+
+    def most(a: int | None, b: int | None) -> int | None:
+        return None if a is None or b is None else max(a, b)
+
+    return Wanted(
+        pixels="gray" if one.pixels == other.pixels == "gray" else "rgb",
+        max_width=most(one.max_width, other.max_width),
+        rate_hz=one.rate_hz or other.rate_hz,
+        channels=one.channels or other.channels,
+    )
 
 
 class Source(Protocol):
@@ -89,6 +118,49 @@ class Tapped(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a live source says that one of its streams is.
+
+    drift_ppm       how much the device's clock is fast against the session's; None: not known (yet)
+    uncertainty_ns  typical error of a stamp now; the unknown least delay from capture to arrival is not in it
+    detail          the format that was granted ("640x360 yuyv422 30 fps")
+    faults          what was lived through, by name (reconnect, reset, duplicate, overflow ...): counts since the start of the process
+    """
+
+    state: StreamState
+    quality: Quality | None = None
+    drift_ppm: float | None = None
+    uncertainty_ns: int | None = None
+    detail: str = ""
+    faults: Mapping[str, int]
+
+
+class LiveSource(Source, Protocol):
+    """A source that delivers in its own time. Life: open, begin, events, close.
+
+    open does not wait for the device: a live source that is not there is tried again for ever, and events never waits long
+    (at least every 100 ms it yields something, if only a promise said again), because the process that reads it must show that it lives.
+    `pipeline.live.source.Live` does all of this for a device of which only `connect` is to be written.
+    """
+
+    def look(self) -> None:
+        """Before a run: raises SourceError if what it names cannot be there (no such device on this machine, no such library)."""
+        ...
+
+    def begin(self, now_ns: Callable[[], int]) -> None:
+        """Session time runs, and now_ns tells it. Called once, before events."""
+        ...
+
+    def health(self) -> Mapping[str, Health]:
+        """By stream name, at any time after begin."""
+        ...
+
+    def news(self) -> Sequence[str]:
+        """One-line messages for a person, without secrets, since the last call: what was lost, what came back."""
+        ...
+
+
 class Backend(Protocol):
     """Runs the graphs of one model directory. One thread calls it."""
 
@@ -109,13 +181,17 @@ class StreamStatus:
 
     name: str
     kind: Kind
-    state: Literal["waiting", "live", "stalled", "closed", "lost"]
+    state: StreamState
     packets: int = 0
     rate_hz: float = 0.0
     age_ns: int | None = None
     drift_ppm: float | None = None
     late: int = 0
     dropped: Mapping[str, int] | None = None
+    quality: Quality | None = None
+    uncertainty_ns: int | None = None
+    detail: str = ""
+    faults: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

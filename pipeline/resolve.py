@@ -23,6 +23,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from operators.errors import ConfigError, ContractError
 from operators.operator import Each, Operator
 from pipeline.configerrors import did_you_mean, first_mistake
+from pipeline.ports import Kind
 from pipeline.yamltext import KeyPath
 
 Fail = Callable[[KeyPath, str, str], ConfigError]
@@ -31,7 +32,17 @@ Fail = Callable[[KeyPath, str, str], ConfigError]
 Role = tuple[str, Sequence[str]]
 """source, backend or sink, and the methods that one has."""
 
-_EXTRA_OF = {"sounddevice": "mic", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "onnx": "train", "onnxscript": "train"}
+_EXTRA_OF = {
+    "sounddevice": "mic",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "onnx": "train",
+    "onnxscript": "train",
+    "websockets": "text",
+    "paho": "text",
+    "pocketsphinx": "speech",
+    "aiortc": "webrtc",
+}
 
 
 class Part:
@@ -49,6 +60,12 @@ class Part:
         if role is not None:  # before the options: those of something else altogether would only puzzle
             require(self, role[1], role[0], path, fail)
         self._options = _checked(self._target, options, path=path, folder=folder, fail=fail)
+
+    @property
+    def takes(self) -> Kind | None:
+        """What a transform that makes another kind of its stream says it takes (`takes = "audio"` of its class)."""
+        takes: Kind | None = getattr(self._target, "takes", None)
+        return takes
 
     @property
     def target(self) -> Callable[..., Any]:

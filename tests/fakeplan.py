@@ -134,6 +134,9 @@ class FakePlan:
     def source_inputs(self, name: str) -> dict[str, str]:
         return {name: name}
 
+    def offset_ns(self, name: str) -> int:
+        return 0
+
     def wanted(self, name: str) -> dict[str, Wanted]:
         return {name: Wanted()}
 

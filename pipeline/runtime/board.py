@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pipeline.ports import EdgeCount, Kind, Status, StreamStatus
+from pipeline.ports import EdgeCount, Health, Kind, Status, StreamStatus
 from pipeline.runtime.tally import add_drops
 
 State = Literal["starting", "running", "degraded", "ended", "failed"]
@@ -66,8 +66,10 @@ class Board:
         self._edge_drops = {name: _Sum(replays) for name in inputs}
         self._unfit = {name: _Sum(replays) for name in inputs}
         self._got = {name: _Sum(replays) for name in inputs}
+        self._faults = {name: _Sum(replays) for name in inputs}
         self._stream_sums: dict[str, _Sum] = {}
         self._streams: dict[str, StreamStatus] = {}
+        self._health: dict[str, Health] = {}
         self.lost: set[str] = set()
         self.closed: set[str] = set()
         self.now_ns = 0
@@ -86,6 +88,9 @@ class Board:
             self._edge_drops[name].take(generation, edge["dropped"])
         for name, dropped in report["dropped"].items():
             self._unfit[name].take(generation, dropped)
+        for name, health in report.get("health", {}).items():
+            self._health[name] = Health(**health)
+            self._faults[name].take(generation, health["faults"])
 
     def fusion(self, report: Mapping[str, Any]) -> None:
         """A report of a FusionLoop."""
@@ -132,7 +137,26 @@ class Board:
         status = self._streams.get(name, StreamStatus(name=name, kind=kind, state="waiting"))
         if name in self._inputs:
             status = add_drops(add_drops(status, self._unfit[name].total()), self._edge(name, final=False).dropped)
+        if name in self._health:
+            status = self._as_its_source_says(status, self._health[name])
         return replace(status, state="lost") if name in self.lost else status
+
+    def _as_its_source_says(self, status: StreamStatus, health: Health) -> StreamStatus:
+        """The source knows best how it is, but not that its own process hangs: a stream that promises nothing is stalled."""
+        return replace(
+            status,
+            state=health.state if status.state in ("live", "waiting") else status.state,
+            drift_ppm=health.drift_ppm,
+            quality=health.quality,
+            uncertainty_ns=health.uncertainty_ns,
+            detail=health.detail,
+            faults=dict(self._faults[status.name].total()),
+        )
+
+    @property
+    def unwell(self) -> bool:
+        """A live source is not where it should be, though its process lives."""
+        return any(health.state in ("connecting", "stalled", "lost") for health in self._health.values())
 
     def _edge(self, name: str, final: bool) -> EdgeCount:
         """left is what the receiver has; what is neither there nor dropped is under way, or, at the end, lost with a process."""

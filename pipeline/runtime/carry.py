@@ -44,7 +44,8 @@ def _edge(before: EdgeCount, now: EdgeCount) -> EdgeCount:
 
 def _stream(before: StreamStatus, now: StreamStatus) -> StreamStatus:
     dropped = _sum(before.dropped or {}, now.dropped or {})
-    return replace(now, packets=before.packets + now.packets, late=before.late + now.late, dropped=dropped)
+    faults = None if now.faults is None else _sum(before.faults or {}, now.faults)
+    return replace(now, packets=before.packets + now.packets, late=before.late + now.late, dropped=dropped, faults=faults)
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

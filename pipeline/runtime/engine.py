@@ -15,7 +15,7 @@ from pipeline.runtime.job import Job
 from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, session_end_ns, session_of, speed_of, until_of
 from pipeline.runtime.stage import FUSION, Message, Stage
-from pipeline.runtime.supervise import Child, Order, RestartPolicy
+from pipeline.runtime.supervise import LIVE_SOURCE, Child, Order, RestartPolicy
 
 STATUS_NS = 250_000_000
 POLL_MS = 20
@@ -27,6 +27,10 @@ class Mail(Protocol):
     """What the actors say; `pipeline.runtime.bus.Inbox` is one."""
 
     def messages(self, timeout_ms: int) -> Iterator[dict[str, Any]]: ...
+
+
+def _policy(plan: RunPlan, name: str) -> RestartPolicy:
+    return LIVE_SOURCE if name != FUSION and plan.make_source(name).live else RestartPolicy()
 
 
 class Laps:
@@ -58,9 +62,9 @@ class Engine:
     ) -> None:
         self._plan, self._job, self._stage, self._inbox, self._clock, self._say = plan, job, stage, inbox, clock, say
         self._laps = laps
-        self._sources = {name: tuple(plan.source_inputs(name).values()) for name in plan.config.sources}
+        self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
         now_ns = clock.now_ns()
-        self._children = {name: Child(name, RestartPolicy(), rng, now_ns) for name in (FUSION, *self._sources)}
+        self._children = {name: Child(name, _policy(plan, name), rng, now_ns) for name in (FUSION, *self._sources)}
         self._speed = speed_of(plan)
         self._board = Board(fed_inputs(plan), replays=self._speed is None)
         self._board.last_window = job.decided
@@ -212,7 +216,8 @@ class Engine:
     def _state(self) -> State:
         if self._epoch_ns is None:
             return "starting"
-        return "running" if all(child.state in ("running", "ended") for child in self._children.values()) else "degraded"
+        well = all(child.state in ("running", "ended") for child in self._children.values())
+        return "running" if well and not self._board.unwell else "degraded"
 
     def _send_status(self, state: State, *, final: bool) -> None:
         self._say({"type": "status", "status": status_to_json(self._board.status(self._facts(), state, final=final))})

@@ -20,13 +20,16 @@ from pipeline.runtime.job import Job, job_line
 MARK = "SENSORIUM_RUN"
 """All descendants inherit this variable with the run's scratch folder as its value: so every one of them is found again."""
 
+STDIN = "SENSORIUM_STDIN"
+"""Where our standard input is for them: theirs is another. The source `pipeline.sources.text_stdin:Stdin` reads it."""
+
 
 class EngineProcess:
     """One start of the engine. lines() ends with None when its output has."""
 
     def __init__(self, job: Job, log: Path) -> None:
         self._mark = job.folder
-        environment = {**os.environ, MARK: job.folder, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, MARK: job.folder, STDIN: f"/proc/{os.getpid()}/fd/0", "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-P", "-m", "pipeline.runtime.engine_main"]
         with log.open("ab") as errors:
             self._process = subprocess.Popen(

@@ -47,6 +47,8 @@ class IngestLoop:
     def run(self, epoch_ns: int, from_ns: int) -> None:
         """Until told to stop, also past the source's end. Raises what the source raises."""
         pace = None if self._speed is None else Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
+        if (live := self._intake.live_source) is not None:
+            live.begin((pace or Pace(clock=self._clock, epoch_ns=epoch_ns)).now_ns)
         for due_ns, event in self._intake.events(from_ns, self._until_ns):
             if not self._wait_until(pace, due_ns):
                 return
@@ -111,7 +113,12 @@ class IngestLoop:
             return False
         self._report_due_ns = now_ns + REPORT_NS
         self._report()
+        self._tell_news()
         return True
+
+    def _tell_news(self) -> None:
+        for line in () if self._intake.live_source is None else self._intake.live_source.news():
+            self._outbox.letter({"from": self._name, "generation": self._generation, "event": line})
 
     def _report(self) -> None:
         for line in [] if self._recorder is None else self._recorder.take_lines():
@@ -122,6 +129,7 @@ class IngestLoop:
                 "generation": self._generation,
                 "edges": {name: _counts(edge) for name, edge in self._edges.items()},
                 "dropped": {name: dict(dropped) for name, dropped in self._intake.dropped.items()},
+                "health": {name: asdict(health) for name, health in self._intake.health().items()},
                 "ended": self._ended,
                 "unrecorded": None if self._recorder is None else self._recorder.stopped,
             }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from operators.operator import Operator, run_chain
 from operators.packet import Closed, Dropped, Packet, StreamEvent, Watermark
-from pipeline.ports import Source, StreamSpec, Tapped, Wanted
+from pipeline.ports import Health, LiveSource, Source, StreamSpec, Tapped, Wanted
 
 
 class IntakePlan(Protocol):
@@ -18,6 +18,8 @@ class IntakePlan(Protocol):
     def make_source(self, name: str) -> Source: ...
 
     def source_inputs(self, name: str) -> Mapping[str, str]: ...
+
+    def offset_ns(self, name: str) -> int: ...
 
     def wanted(self, name: str) -> Mapping[str, Wanted]: ...
 
@@ -47,7 +49,9 @@ class Intake:
         self._source = plan.make_source(name)
         self._wanted = plan.wanted(name)
         self._inputs = dict(plan.source_inputs(name))
-        self._chains = {wanted: plan.make_transforms(wanted) for wanted in self._inputs.values()}
+        self._feeds = {stream: [wanted for wanted, fed in self._inputs.items() if fed == stream] for stream in self._inputs.values()}
+        self._chains = {wanted: plan.make_transforms(wanted) for wanted in self._inputs}
+        self._offsets = {wanted: plan.offset_ns(wanted) for wanted in self._inputs}
         self._missing: list[str] = []
         self._open = set(self._chains)
         self.promised = dict.fromkeys(self._chains, 0)
@@ -61,13 +65,23 @@ class Intake:
     def live(self) -> bool:
         return self._source.live
 
+    @property
+    def live_source(self) -> LiveSource | None:
+        """The source, if it is live: the one to tell the time to, and to ask how it is."""
+        return cast(LiveSource, self._source) if self._source.live else None
+
+    def health(self) -> dict[str, Health]:
+        """By input; nothing of a source that is not live."""
+        told = {} if self.live_source is None else self.live_source.health()
+        return {wanted: told[stream] for wanted, stream in self._inputs.items() if stream in told}
+
     def open(self) -> dict[str, StreamSpec]:
         """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""
         specs = {spec.name: spec for spec in self._source.open(self._wanted)}
         if self._log is not None:
             self._log.open(specs.values(), self._source.tap(self._log) if isinstance(self._source, Tapped) else ())
-        self._missing = [wanted for stream, wanted in self._inputs.items() if stream not in specs]
-        return {wanted: specs[stream] for stream, wanted in self._inputs.items() if stream in specs}
+        self._missing = [wanted for wanted, stream in self._inputs.items() if stream not in specs]
+        return {wanted: specs[stream] for wanted, stream in self._inputs.items() if stream in specs}
 
     def end_ns(self) -> int | None:
         return self._source.end_ns()
@@ -89,9 +103,9 @@ class Intake:
                 break
             if self._log is not None:
                 self._log.event(event, due_ns)
-            wanted = self._inputs.get(event.stream, "")
-            if wanted in self._open and not (isinstance(event, Packet) and event.start_ns < from_ns):
-                yield from self._through(wanted, due_ns, replace(event, stream=wanted))
+            for wanted in self._feeds.get(event.stream, ()):
+                if wanted in self._open and not (isinstance(event, Packet) and event.start_ns < from_ns):
+                    yield from self._through(wanted, due_ns, shifted(replace(event, stream=wanted), self._offsets[wanted]))
         else:
             until_ns = None
         yield from self.closes(due_ns, until_ns)
@@ -125,3 +139,14 @@ class Intake:
             case Closed():
                 self.promised[event.stream] = max(self.promised[event.stream], event.time_ns)
                 self._open.discard(event.stream)
+
+
+def shifted(event: StreamEvent, by_ns: int) -> StreamEvent:
+    """The event by_ns later (or earlier) on the session's timeline; what would start before it does not go on."""
+    if not by_ns or isinstance(event, Dropped):
+        return event
+    if isinstance(event, Packet):
+        if event.start_ns + by_ns < 0:
+            return Dropped(stream=event.stream, reason="before_start", start_ns=event.start_ns)
+        return replace(event, start_ns=event.start_ns + by_ns, end_ns=event.end_ns + by_ns)
+    return replace(event, time_ns=max(0, event.time_ns + by_ns))

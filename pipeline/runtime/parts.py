@@ -45,6 +45,8 @@ class RunPlan(Protocol):
 
     def source_inputs(self, name: str) -> Mapping[str, str]: ...
 
+    def offset_ns(self, name: str) -> int: ...
+
     def wanted(self, name: str) -> Mapping[str, Wanted]: ...
 
     def make_transforms(self, name: str) -> list[Operator]: ...
@@ -74,7 +76,7 @@ def until_of(plan: RunPlan) -> int | None:
 
 def fed_inputs(plan: RunPlan) -> dict[str, str]:
     """Input -> the source that feeds it."""
-    return {wanted: source for source in plan.config.sources for wanted in plan.source_inputs(source).values()}
+    return {wanted: source for source in plan.config.sources for wanted in plan.source_inputs(source)}
 
 
 def kinds_of(plan: RunPlan) -> dict[str, Kind]:

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from operators.errors import ContractError
+from pipeline.backoff import SECOND, Backoff
 
 State = Literal["opening", "ready", "running", "backoff", "ended", "lost", "stopped"]
 Happening = Literal["opened", "went", "ended", "failed", "stop"]
 Order = Literal["start", "kill", "give_up"]
-
-SECOND = 1_000_000_000
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
     ("opening", "opened"): "ready",
@@ -45,31 +44,26 @@ FINAL: tuple[State, ...] = ("lost", "stopped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestartPolicy:
-    """How often, and how patiently.
+class RestartPolicy(Backoff):
+    """How often, and how patiently; the pauses between are Backoff's.
 
-    first_ns, factor, most_ns   the pause before restart n is first_ns * factor ** n, at most most_ns, give or take `jitter` of it
-    failures   so many in a row and the child is lost; healthy_ns of running forgives them all
+    failures   so many in a row and the child is lost (None: never); healthy_ns of running forgives them all
     silent_ns  a running child that says nothing for so long hangs; opening_ns: as long may it take to open
     """
 
-    first_ns: int = SECOND // 10
-    factor: float = 2.0
-    most_ns: int = 5 * SECOND
-    jitter: float = 0.2
-    failures: int = 6
+    failures: int | None = 6
     healthy_ns: int = 20 * SECOND
     silent_ns: int = 5 * SECOND
     opening_ns: int = 60 * SECOND
 
     def __post_init__(self) -> None:
-        if self.first_ns <= 0 or self.factor < 1 or self.most_ns < self.first_ns or not 0 <= self.jitter < 1 or self.failures < 1:
-            raise ContractError(f"first_ns > 0, factor >= 1, most_ns >= first_ns, 0 <= jitter < 1, failures >= 1 wanted, got {self}")
+        Backoff.__post_init__(self)
+        if self.failures is not None and self.failures < 1:
+            raise ContractError(f"failures >= 1 wanted, got {self}")
 
-    def pause_ns(self, failures: int, rng: random.Random) -> int:
-        """Before the restart after so many failures in a row (1, 2 ...)."""
-        plain_ns = min(self.first_ns * self.factor ** min(failures - 1, 60), self.most_ns)
-        return round(plain_ns * (1 + self.jitter * (2 * rng.random() - 1)))
+
+LIVE_SOURCE = RestartPolicy(most_ns=2 * SECOND, failures=None, silent_ns=3 * SECOND)
+"""A camera may be unplugged for a week. Its process lives through that; it is replaced when it hangs, and that too for ever."""
 
 
 class Child:
@@ -130,7 +124,7 @@ class Child:
     def _fail(self, now_ns: int, why: str) -> tuple[Order, ...]:
         self.failures += 1
         self.why = why
-        if self.failures >= self._policy.failures:
+        if self._policy.failures is not None and self.failures >= self._policy.failures:
             self._enter("lost", now_ns)
             return ("kill", "give_up")
         self._enter("backoff", now_ns)

@@ -24,6 +24,7 @@ REFRESH_NS = 100_000_000
 COLOUR = {
     "present": "green", "partial": "yellow", "empty": "dim", "closed": "dim", "timeout": "red",
     "live": "green", "waiting": "yellow", "stalled": "yellow", "lost": "red",
+    "connecting": "yellow", "muted": "yellow",
     "running": "green", "starting": "yellow", "degraded": "yellow", "failed": "red", "ended": "dim",
 }  # fmt: skip
 

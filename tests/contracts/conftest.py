@@ -4,12 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from livebeat import LiveBeat
 from tinymedia import clicks, write_media
 
+from pipeline.live.source import Live
 from pipeline.ports import Source
+from pipeline.sources.camera import Camera
 from pipeline.sources.faults import Faulty, StreamFaults
 from pipeline.sources.file import MediaFile
+from pipeline.sources.microphone import Microphone
 from pipeline.sources.playlist import Playlist
+from pipeline.sources.stream import Stream
 from pipeline.sources.synthetic import Scene
 
 MAKERS: dict[str, Callable[[Path], Source]] = {
@@ -18,6 +23,12 @@ MAKERS: dict[str, Callable[[Path], Source]] = {
     "Scene": lambda _: Scene(seconds=2.5, seed=3, width=96, height=72, fps=12.5),
     "Faulty": lambda folder: Faulty(MediaFile(path=clip(folder / "clip.mkv")), TROUBLE, fault_seed=1),
 }
+LIVE_MAKERS: dict[str, Callable[[], Live]] = {
+    "Camera": lambda: Camera(device=0),
+    "Microphone": lambda: Microphone(),
+    "Stream": lambda: Stream(url="rtsp://me:hunter2@camera.invalid/1"),
+}
+"""Without their devices: the contract test connects them to one that it has."""
 TROUBLE = {
     "video": StreamFaults(delay_ms=30, jitter=0.6, reorder=True, drop=0.2),
     "audio": StreamFaults(delay_ms=15, jitter=0.5, drift_ppm=300, stalls=((0.3, 0.5),)),
@@ -36,3 +47,15 @@ def pictures(path: Path) -> Path:
 @pytest.fixture
 def make_source(tmp_path: Path) -> Callable[[str], Source]:
     return lambda name: MAKERS[name](tmp_path)
+
+
+@pytest.fixture
+def make_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Live]:
+    """While the file `control` in tmp_path holds a word, the device behaves accordingly, see `livebeat`."""
+
+    def make(name: str) -> Live:
+        source = LIVE_MAKERS[name]()
+        monkeypatch.setattr(source, "connect", LiveBeat(control=tmp_path / "control").connect)
+        return source
+
+    return make

@@ -1,4 +1,7 @@
-"""What every source must keep to, see `pipeline.ports.Source`. A new class in pipeline/sources is found and run through all of it."""
+"""What every source that has an end must keep to, see `pipeline.ports.Source`. A new class in pipeline/sources is found and run through it.
+
+Live sources have their own: test_live_sources.py.
+"""
 
 import importlib
 import inspect
@@ -15,15 +18,20 @@ METHODS = ("open", "events", "end_ns", "close")
 PAYLOAD = {"video": Frame, "audio": AudioBlock, "text": TextSpan}
 
 
+def is_live(value):
+    """Those deliver in their own time; see test_text_feeds and tests/real."""
+    return getattr(value, "live", False) is True
+
+
 def found_sources():
     for info in pkgutil.iter_modules(pipeline.sources.__path__, "pipeline.sources."):
         for name, value in vars(importlib.import_module(info.name)).items():
-            own = inspect.isclass(value) and value.__module__ == info.name and not name.startswith("_")
+            own = inspect.isclass(value) and value.__module__ == info.name and not name.startswith("_") and not is_live(value)
             if own and all(callable(getattr(value, method, None)) for method in METHODS):
-                yield name
+                yield name, getattr(value, "live", False)
 
 
-SOURCES = sorted(found_sources())
+SOURCES = sorted(name for name, live in found_sources() if not live)
 
 
 @pytest.fixture(params=SOURCES)

@@ -91,7 +91,7 @@ def test_an_edge_keeps_the_bounds_that_are_not_given(plan):
 
 def test_streams_are_renamed_to_the_inputs_that_they_feed(plan):
     renamed = plan("inputs={video: media.picture, text: media.text}")
-    assert renamed.source_inputs("media") == {"picture": "video", "text": "text"}
+    assert renamed.source_inputs("media") == {"video": "picture", "text": "text"}
     assert renamed.wanted("media")["picture"].pixels == "gray"
 
 
@@ -117,7 +117,7 @@ def test_own_transforms_come_before_those_of_the_model(plan):
         ("model=tyny", "model", "there is no model 'tyny'", "shipped models"),
         ("inputs.vidoe=media.video", "inputs.vidoe", "the model tiny has no such input", "did you mean 'video'?"),
         ("inputs.video=medai.video", "inputs.video", "there is no source 'medai'", "did you mean 'media'?"),
-        ("inputs.video=media.text", "inputs.video", "media.text already feeds text", "give each stream to one input"),
+        ("offset_ms.smell=3", "offset_ms.smell", "the model tiny has no such input", "inputs of tiny"),
         ("edges.vid.max_packets=3", "edges.vid", "the model tiny has no such input", "video"),
         ("transforms.sound=[]", "transforms.sound", "the model tiny has no such input", "inputs of tiny: audio, text, video"),
         ("sources.extra={use: 'pipeline.sources.file:MediaFile', path: x}", "sources.extra", "feeds no input", "remove it"),

@@ -1,0 +1,147 @@
+"""The thread that waits for a device, and the bounded box between it and the loop: the device never waits for anybody."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from operators.errors import SourceError
+from pipeline.live.captured import AtItsEnd, Captured, Connected, Connection, Connects, Ended, Item, Lost, Now
+from pipeline.mask import mask
+from pipeline.ports import Wanted
+
+MAX_ITEMS = 512
+MAX_BYTES = 64 << 20
+
+
+class Capture(Protocol):
+    """What the loop wants of it; tests have one without threads."""
+
+    def connect(self) -> None:
+        """Begins an attempt. What comes of it is told by `take`."""
+        ...
+
+    def release(self) -> None:
+        """Asks the connection to end."""
+        ...
+
+    def abandon(self) -> bool:
+        """It did not. False: it holds what a new connection needs, so this process must go."""
+        ...
+
+    def take(self, timeout_ns: int) -> list[Item]:
+        """What has come; waits up to timeout_ns for the first."""
+        ...
+
+
+class Inbox:
+    """Bounded in number and bytes; the oldest go first, counted. put never waits for a reader."""
+
+    def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_items, self._max_bytes = max_items, max_bytes
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._lost: Counter[str] = Counter()
+        self._there = threading.Condition()
+
+    def put(self, item: Item) -> None:
+        with self._there:
+            self._items.append(item)
+            self._bytes += _size(item)
+            while (len(self._items) > self._max_items or self._bytes > self._max_bytes) and self._drop_oldest():
+                pass
+            self._there.notify()
+
+    def take(self, timeout_ns: int) -> list[Item]:
+        with self._there:
+            if not self._items:
+                self._there.wait(timeout_ns / 1e9)
+            items: list[Item] = [Lost(stream=name, reason="capture_overflow", count=n) for name, n in self._lost.items()]
+            items += self._items
+            self._items.clear()
+            self._lost.clear()
+            self._bytes = 0
+            return items
+
+    def _drop_oldest(self) -> bool:
+        """What happened to the connection is never dropped."""
+        for index, item in enumerate(self._items):
+            if isinstance(item, Captured):
+                del self._items[index]
+                self._bytes -= item.payload.nbytes
+                self._lost[item.stream] += 1
+                return True
+        return False
+
+
+class ThreadCapture:
+    """One thread a connection; at most one is listened to.
+
+    exclusive: the device cannot be opened twice, so a thread that hangs in it is the end of this process.
+    """
+
+    MOST_ABANDONED = 4
+
+    def __init__(self, source: Connects, wanted: Mapping[str, Wanted], now_ns: Now, *, exclusive: bool, inbox: Inbox | None = None) -> None:
+        self._source, self._wanted, self._now_ns, self._exclusive = source, wanted, now_ns, exclusive
+        self._inbox = inbox or Inbox()
+        self._stop = threading.Event()
+        self._abandoned: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
+
+    def connect(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stop,), daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        self._stop.set()
+
+    def abandon(self) -> bool:
+        if self._thread is not None:
+            self._abandoned = [thread for thread in (*self._abandoned, self._thread) if thread.is_alive()]
+            self._thread = None
+        return not self._abandoned or (not self._exclusive and len(self._abandoned) <= self.MOST_ABANDONED)
+
+    def take(self, timeout_ns: int) -> list[Item]:
+        return self._inbox.take(timeout_ns)
+
+    def close(self, patience_s: float) -> None:
+        """Asks the thread to end and waits so long; a thread that hangs is left behind."""
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(patience_s)
+
+    def _run(self, stop: threading.Event) -> None:
+        def put(item: Item) -> None:
+            if self._stop is stop:  # else it was abandoned: another connection has the word
+                self._inbox.put(item)
+
+        try:
+            connection = self._source.connect(self._wanted, self._now_ns)
+            try:
+                _read(connection, put, stop)
+            finally:
+                connection.close()
+        except AtItsEnd as error:
+            put(Ended(why=error.problem, final=True))
+        except SourceError as error:
+            put(Ended(why=mask(error.problem)))
+        except Exception as error:  # noqa: BLE001 - the runtime's edge: whatever a library raises, the connection is over
+            put(Ended(why=mask(f"{type(error).__name__}: {' '.join(str(error).split())}")))
+        else:
+            put(Ended(why="let go" if stop.is_set() else "its stream ended"))
+
+
+def _read(connection: Connection, put: Callable[[Item], None], stop: threading.Event) -> None:
+    put(Connected(details=connection.details))
+    for item in connection.read(stop):
+        put(item)
+        if stop.is_set():
+            return
+
+
+def _size(item: Item) -> int:
+    return item.payload.nbytes if isinstance(item, Captured) else 0
