@@ -226,6 +226,10 @@ class Status:
     final: bool = False
     recording: str = ""
     """Empty: nothing is recorded. "on", or "stopped: why"."""
+    epoch_ns: int | None = None
+    """When session time was 0, on the monotonic clock of this machine; None: the run keeps to no clock, or has not begun."""
+    speed: float = 1.0
+    """Seconds of session time in a second."""
 
 
 class Sink(Protocol):

@@ -45,6 +45,8 @@ class Facts:
     end_ns: int | None
     kinds: Mapping[str, Kind]
     records: bool = False
+    epoch_ns: int | None = None
+    speed: float = 1.0
 
 
 def recording_state(records: bool, unrecorded: Iterable[str | None]) -> str:
@@ -131,6 +133,8 @@ class Board:
             events=events,
             final=final,
             recording=recording_state(facts.records, self._unrecorded.values()),
+            epoch_ns=facts.epoch_ns,
+            speed=facts.speed,
         )
 
     def _stream_status(self, name: str, kind: Kind) -> StreamStatus:

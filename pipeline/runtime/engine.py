@@ -232,4 +232,6 @@ class Engine:
             end_ns=session_end_ns(ends, until_of(self._plan)),
             kinds=kinds_of(self._plan),
             records=self._job.recording is not None,
+            epoch_ns=None if self._speed is None or self._plan.replay is not None else self._epoch_ns,
+            speed=self._speed or 1.0,
         )

@@ -204,6 +204,8 @@ class _Run:
             events=[*self._tallies.take_events(), *([] if self._recorder is None else self._recorder.take_lines())],
             final=final,
             recording=recording_state(self._recorder is not None, [] if self._recorder is None else [self._recorder.stopped]),
+            epoch_ns=None if self._pace is None or self._plan.replay is not None else self._pace.epoch_ns,
+            speed=speed_of(self._plan) or 1.0,
         )
 
     def _session_ns(self) -> int:

@@ -42,8 +42,11 @@ class Disk:
     def append_line(self, path: Path, values: Mapping[str, Any]) -> None:
         """A line of JSON at the end of a file, in one write: several processes may do it at once."""
         line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line  # the last one was torn
             os.write(descriptor, line)
             os.fsync(descriptor)
         finally:

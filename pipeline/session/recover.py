@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import av
+from av.container import InputContainer
 
 from operators.errors import SessionError
 from pipeline.clock import wall_utc
@@ -113,12 +115,25 @@ def _copy_media(old: Path, part: Part) -> int:
         base_ns = base_of(container)
         segment = MediaSegment(part, base_ns)
         segment.like(container.streams[0])
-        with suppress(*BASE_ERRORS):
-            for packet in container.demux(container.streams[0]):
-                if packet.pts is not None and packet.size:
-                    segment.again(packet)
+        packets = _readable(container)
+        # Matroska keeps no decode times; any rising ones that are not after the presentation will do.
+        rising = sorted(packet.pts for packet in packets)
+        early = max((decode - packet.pts for decode, packet in zip(rising, packets, strict=True)), default=0)
+        for decode, packet in zip(rising, packets, strict=True):
+            packet.dts = decode - early
+            segment.again(packet)
         segment.close()
     return segment.rows
+
+
+def _readable(container: InputContainer) -> list[Any]:
+    """The packets before the damage."""
+    packets = []
+    with suppress(*BASE_ERRORS):
+        for packet in container.demux(container.streams[0]):
+            if packet.pts is not None and packet.size:
+                packets.append(packet)  # noqa: PERF401 - what came before an exception counts
+    return packets
 
 
 def _list(folder: Path, finding: Finding, path: Path) -> None:

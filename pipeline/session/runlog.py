@@ -118,7 +118,8 @@ class RunRecorder:
         now_ns = self._clock.now_ns()
         if status.state in ("running", "degraded") and now_ns >= self._anchor_at_ns:
             self._anchor_at_ns = now_ns + ANCHOR_NS
-            self._note({"anchor": {"session_ns": status.now_ns, "utc": wall_utc()}})
+            session_ns = status.now_ns if status.epoch_ns is None else round((now_ns - status.epoch_ns) * status.speed)
+            self._note({"anchor": {"session_ns": session_ns, "monotonic_ns": now_ns, "utc": wall_utc()}})
             if self._retention is not None:
                 self._scribe.put(self._retain)
         for line in status.events:

@@ -13,11 +13,13 @@ from recordings import CREATED
 from operators.packet import AudioBlock, Frame, Packet, StreamEvent, TextSpan
 from pipeline.clock import FakeClock
 from pipeline.ports import StreamSpec, Wanted
+from pipeline.session.audit import audit
 from pipeline.session.frames import frames, sound
 from pipeline.session.layout import Recording
 from pipeline.session.manifest import Manifest, RecordedInput, RecordedModel, write_manifest
 from pipeline.session.read import Session
 from pipeline.session.recorder import Recorder
+from pipeline.session.recover import recover
 from pipeline.session.scribe import DirectScribe
 from pipeline.sources.file import MediaFile
 from pipeline.sources.playlist import Playlist
@@ -207,3 +209,17 @@ def test_a_segment_that_was_cut_off_plays_up_to_the_cut(session, tmp_path: Path)
     finally:
         segment.path.write_bytes(content)
     assert 100 < len(again) < len(packets(said, "video"))
+
+
+def test_damaged_media_are_mended_to_what_can_be_read(tmp_path: Path) -> None:
+    recorded(MediaFile(path=SCENE), tmp_path / "s", until_ns=3 * S, segment_s=60)
+    opened = Session.open(tmp_path / "s")
+    (segment,) = opened.media_segments("media.video")
+    whole = len(list(frames(opened, "media.video", wanted=WANTED["video"])))
+    content = bytearray(segment.path.read_bytes())
+    segment.path.write_bytes(content[: len(content) * 2 // 3])
+    (repair,) = [repair for repair in recover(tmp_path / "s") if repair.file.endswith(".mkv")]
+    assert "were kept" in repair.done
+    assert {finding.state for finding in audit(Session.open(tmp_path / "s"))} == {"whole"}
+    kept = len(list(frames(Session.open(tmp_path / "s"), "media.video", wanted=WANTED["video"])))
+    assert whole // 3 < kept < whole
