@@ -11,13 +11,14 @@ from typing import Any
 from fakeplan import MS, FakePlan, Notes, Script, regular
 
 from operators.decision import Decision
+from operators.packet import StreamEvent
 from pipeline.clock import Clock, FakeClock
-from pipeline.ports import Sink
+from pipeline.ports import Kind, Sink, Wanted
 from pipeline.runtime.inline import run_inline
 from pipeline.session.begin import manifest_of
 from pipeline.session.disk import Disk, File
 from pipeline.session.layout import Recording
-from pipeline.session.manifest import write_manifest
+from pipeline.session.manifest import Manifest, RecordedInput, RecordedModel, write_manifest
 from pipeline.session.read import Session
 from pipeline.session.recorder import Recorder
 from pipeline.session.replay import Replay
@@ -121,3 +122,37 @@ def run_replay(
     run = plan.config.run.model_copy(update={"speed": speed})
     plan.config = plan.config.model_copy(update={"sources": {}, "inputs": {}, "run": run})
     run_inline(plan, sinks, clock or FakeClock())
+
+
+S = 1_000_000_000
+WANTED = {"video": Wanted(pixels="gray", max_width=160), "audio": Wanted(rate_hz=16000, channels=1), "text": Wanted()}
+KINDS: dict[str, Kind] = {"video": "video", "audio": "audio", "text": "text"}
+
+
+def write_plain_manifest(folder: Path, *, paced: bool = True) -> None:
+    model = RecordedModel(name="none", digest="0" * 64, windows="")
+    inputs = {name: RecordedInput(kind=kind, stream=f"media.{name}") for name, kind in KINDS.items()}
+    values = {"session": "s", "created": CREATED, "software": "test", "paced": paced, "plan": "0" * 64, "model": model, "inputs": inputs}
+    write_manifest(folder, Manifest(**values, deadline_ms=150, revise_ms=0, hold=1))
+
+
+def record_source(
+    source: Any, folder: Path, *, until_ns: int = 1 << 62, segment_s: float = 2, life: int = 0, from_ns: int = 0
+) -> list[StreamEvent]:
+    """What the source said; it is in the session now."""
+    if not folder.exists():
+        folder.mkdir()
+        write_plain_manifest(folder)
+    recording = Recording(folder=str(folder), segment_ns=int(segment_s * S), free_bytes=0)
+    recorder = Recorder(recording, life, FakeClock(), paced=True, scribe=DirectScribe())
+    log = recorder.source("media")
+    log.open(source.open(WANTED), source.tap(log))
+    said = []
+    for due_ns, event in source.events(from_ns):
+        if due_ns >= until_ns:
+            break
+        log.event(event, due_ns)
+        said.append(event)
+    source.close()
+    recorder.close()
+    return said

@@ -12,6 +12,7 @@ from av.container import InputContainer
 
 from operators.packet import Frame, Packet
 from pipeline.media.audio import AudioTrack
+from pipeline.media.container import first_seq
 from pipeline.media.video import Pictures
 from pipeline.ports import Wanted
 from pipeline.session.layout import SegmentName
@@ -67,7 +68,7 @@ def frames(session: Session, stream: str, start_ns: int = 0, end_ns: int | None 
 
 def sound(session: Session, stream: str, start_ns: int = 0, end_ns: int | None = None, wanted: Wanted | None = None) -> Iterator[Packet]:
     """The sound of [start_ns, end_ns) in blocks of 20 ms; AudioBlock payloads. Gaps are gaps: nothing is put in their place."""
-    track = AudioTrack(stream, wanted or Wanted(), BLOCK_NS, 0, start_ns)
+    track = AudioTrack(stream, wanted or Wanted(), BLOCK_NS, first_seq(start_ns), start_ns)
     for _, event in track.events(_counted(_decoded(session, stream, start_ns, end_ns), start_ns)):
         if isinstance(event, Packet):
             if end_ns is not None and event.start_ns >= end_ns:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from livebeat import LiveBeat
+from recordings import record_source
 from tinymedia import clicks, write_media
 
 from pipeline.live.source import Live
@@ -14,6 +15,7 @@ from pipeline.sources.faults import Faulty, StreamFaults
 from pipeline.sources.file import MediaFile
 from pipeline.sources.microphone import Microphone
 from pipeline.sources.playlist import Playlist
+from pipeline.sources.session import Recorded
 from pipeline.sources.stream import Stream
 from pipeline.sources.synthetic import Scene
 
@@ -21,6 +23,7 @@ MAKERS: dict[str, Callable[[Path], Source]] = {
     "MediaFile": lambda folder: MediaFile(path=clip(folder / "clip.mkv")),
     "Playlist": lambda folder: Playlist(paths=[clip(folder / "1.mkv"), pictures(folder / "2.mkv"), clip(folder / "3.mkv")], gap_ms=130),
     "Scene": lambda _: Scene(seconds=2.5, seed=3, width=96, height=72, fps=12.5),
+    "Recorded": lambda folder: recorded(folder / "clip.mkv", folder / "session"),
     "Faulty": lambda folder: Faulty(MediaFile(path=clip(folder / "clip.mkv")), TROUBLE, fault_seed=1),
 }
 LIVE_MAKERS: dict[str, Callable[[], Live]] = {
@@ -42,6 +45,11 @@ def clip(path: Path) -> Path:
 
 def pictures(path: Path) -> Path:
     return write_media(path, stamps_ms=[0, 40, 80, 200])
+
+
+def recorded(path: Path, folder: Path) -> Recorded:
+    record_source(MediaFile(path=clip(path)), folder)
+    return Recorded(folder=folder)
 
 
 @pytest.fixture

@@ -8,54 +8,21 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import CREATED
+from recordings import WANTED
+from recordings import record_source as recorded
 
 from operators.packet import AudioBlock, Frame, Packet, StreamEvent, TextSpan
-from pipeline.clock import FakeClock
 from pipeline.ports import StreamSpec, Wanted
 from pipeline.session.audit import audit
 from pipeline.session.frames import frames, sound
-from pipeline.session.layout import Recording
-from pipeline.session.manifest import Manifest, RecordedInput, RecordedModel, write_manifest
 from pipeline.session.read import Session
-from pipeline.session.recorder import Recorder
 from pipeline.session.recover import recover
-from pipeline.session.scribe import DirectScribe
 from pipeline.sources.file import MediaFile
 from pipeline.sources.playlist import Playlist
 from pipeline.sources.session import Recorded
 
 SCENE = Path(__file__).parents[2] / "configs" / "demo" / "scene.mp4"
 S = 1_000_000_000
-WANTED = {"video": Wanted(pixels="gray", max_width=160), "audio": Wanted(rate_hz=16000, channels=1), "text": Wanted()}
-KINDS = {"video": "video", "audio": "audio", "text": "text"}
-
-
-def manifest(folder: Path, *, paced: bool = True) -> None:
-    model = RecordedModel(name="none", digest="0" * 64, windows="")
-    inputs = {name: RecordedInput(kind=kind, stream=f"media.{name}") for name, kind in KINDS.items()}
-    values = {"session": "s", "created": CREATED, "software": "test", "paced": paced, "plan": "0" * 64, "model": model, "inputs": inputs}
-    write_manifest(folder, Manifest(**values, deadline_ms=150, revise_ms=0, hold=1))
-
-
-def recorded(source, folder: Path, *, until_ns: int, segment_s: float = 2, life: int = 0, from_ns: int = 0) -> list[StreamEvent]:
-    """What the source said; it is in the session now."""
-    if not folder.exists():
-        folder.mkdir()
-        manifest(folder)
-    recording = Recording(folder=str(folder), segment_ns=int(segment_s * S), free_bytes=0)
-    recorder = Recorder(recording, life, FakeClock(), paced=True, scribe=DirectScribe())
-    log = recorder.source("media")
-    log.open(source.open(WANTED), source.tap(log))
-    said = []
-    for due_ns, event in source.events(from_ns):
-        if due_ns >= until_ns:
-            break
-        log.event(event, due_ns)
-        said.append(event)
-    source.close()
-    recorder.close()
-    return said
 
 
 def packets(said: list[StreamEvent], stream: str) -> list[Packet]:
