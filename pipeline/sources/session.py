@@ -75,7 +75,9 @@ class Recorded:
 
     def _stream(self, session: Session, name: str, from_ns: int) -> Iterator[Timed]:
         stream, kind = self._streams[name]
-        rows = [row for row in session.stream_rows(stream) if row["end_ns"] >= from_ns and not self._beyond(row["start_ns"])]
+        # A caption that began before start_ns still holds then; after a restart it was given before.
+        key = "end_ns" if from_ns == self._start_ns else "start_ns"
+        rows = [row for row in session.stream_rows(stream) if row[key] >= from_ns and not self._beyond(row["start_ns"])]
         if kind == "audio":
             made = self._sound(session, name, stream, rows, from_ns)
         elif kind == "video":
