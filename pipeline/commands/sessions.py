@@ -47,7 +47,7 @@ def _figures(session: Session) -> tuple[str, ...]:
         manifest.created[:19].replace("T", " "),
         clock_text(session.end_ns()),
         f"{size_of(session.folder) / 1e6:.1f}",
-        manifest.model.name,
+        "-" if manifest.model is None else manifest.model.name,
         streams,
         state_of(session),
     )
@@ -89,11 +89,13 @@ def _facts(session: Session) -> dict[str, str]:
     return {
         "session": manifest.session,
         "recorded": f"{manifest.created} by {manifest.software}",
+        **({"imported": f"from {manifest.imported}"} if manifest.imported else {}),
         "state": state_of(session),
         "length": clock_text(session.end_ns()),
-        "model": f"{manifest.model.name}@{manifest.model.digest[:12]}",
+        "model": "none" if manifest.model is None else f"{manifest.model.name}@{manifest.model.digest[:12]}",
         "decisions": f"{decisions}, {end.get('missed_deadlines', '?')} after their deadline, {end.get('skipped', '?')} skipped",
         "deadline": f"{manifest.deadline_ms:g} ms" if manifest.paced else "none: it was read at full speed",
+        "labels": ", ".join(session.label_names()) or "none",
         "bytes": f"{size_of(session.folder)}",
     }
 
