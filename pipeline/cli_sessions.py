@@ -134,7 +134,7 @@ def sessions_import(files: tuple[str, ...], store: str) -> None:
 @click.argument("session")
 @click.argument("out")
 @click.option("--to", type=click.Choice(["mcap", "rerun", "parquet"]), help="Instead of what OUT's suffix says.")
-def sessions_export(session: str, out: str, to: str | None) -> None:
+def sessions_export(session: str, out: str, to: Literal["mcap", "rerun", "parquet"] | None) -> None:
     """Write SESSION as OUT: .mcap, .rrd (Rerun), else a folder of Parquet and media files."""
     from pipeline.commands.exchange import export_session
 

@@ -13,8 +13,10 @@ from rich.progress import Progress
 
 from operators.errors import ConfigError
 from pipeline.cli import say
+from pipeline.commands.sessions import size_of
 from pipeline.mask import printable
 from pipeline.session.audit import audit
+from pipeline.session.export.write import Format, export
 from pipeline.session.importing.archive import import_archive, is_archive
 from pipeline.session.importing.media import import_media
 from pipeline.session.labelfiles import placed, read_label_file
@@ -78,5 +80,13 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def export_session(path: str, out: str, to: str | None) -> None:
-    raise NotImplementedError
+def export_session(path: str, out: str, to: Format | None) -> None:
+    session = Session.open(path)
+    end_ns = session.end_ns()
+    with progress_bar(f"exporting {session.name}") as bar:
+        counts = export(session, Path(out), to, lambda at_ns: bar(at_ns, end_ns))
+    for name, count in counts.items():
+        print(f"{count:>9}  {printable(name)}")
+    print(f"{out}: {size_of(Path(out))} bytes")
+    for file, why in session.faults.found.items():
+        say(f"note: {Path(file).name} is damaged: {why}")
