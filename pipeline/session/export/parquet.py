@@ -51,7 +51,7 @@ def _media(session: Session, out: Path, progress: Callable[[int], None]) -> dict
     for stream in session.streams():
         if kind_of(session, stream) in ("video", "audio"):
             sources.setdefault(stream.partition(".")[0], []).append(stream)
-    counts = {}
+    counts: dict[str, int] = {}
     for source, streams in sources.items():
         (out / "media").mkdir(exist_ok=True)
         rotating = Rotating(out / "media" / source, {stream: coded(session, stream) for stream in streams})

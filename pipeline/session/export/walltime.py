@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ class WallTime:
         return max(0, self.zero_ns + session_ns)
 
 
-def _anchors(notes: Iterable[Mapping[str, Any]]) -> Iterable[int]:
+def _anchors(notes: Iterable[Mapping[str, Any]]) -> Iterator[int]:
     """Wall time of session time 0, as each anchor has it."""
     for note in notes:
         anchor = note.get("anchor")
