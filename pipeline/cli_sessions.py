@@ -19,6 +19,7 @@ from pipeline.commands.stopping import asked_to_stop
 @click.option("--ideal", is_flag=True, help="Wait for late data instead of deciding by the deadline.")
 @click.option("--model", metavar="NAME|FOLDER", help="What would this model have decided? Ends with the differences.")
 @click.option("--verify", is_flag=True, help="Compare with the recorded decisions; exit 1 and the first difference if they differ.")
+@click.option("--truth", metavar="FILE|NAME", help="Score the decisions against a truth file, or labels of the session.")
 @click.option("--runner", type=click.Choice(["inline", "ray"]), default="inline", show_default=True, help="As for `run`.")
 @click.option("--out", metavar="FILE", help="Also write decisions to FILE: JSON lines, or an Arrow stream (.arrow).")
 @click.option("--plain", is_flag=True, help="One line a decision instead of the live view.")
@@ -47,7 +48,7 @@ def replay(context: click.Context, /, plain: bool, quiet: bool, **typed: object)
 
 @click.group()
 def sessions() -> None:
-    """Recorded sessions: list, show, verify, mend, delete."""
+    """Recorded sessions: list, show, verify, mend, label, export, import, delete."""
 
 
 @sessions.command("ls")
@@ -94,3 +95,47 @@ def sessions_purge(session: str, yes: bool) -> None:
     from pipeline.commands.sessions import purge_session
 
     purge_session(session, yes=yes)
+
+
+@sessions.command("label")
+@click.argument("session")
+@click.argument("file")
+@click.option("--name", metavar="NAME", help="What the labels are called; the file's name if left out.")
+@click.option("--shift", metavar="TIME", default="0s", show_default=True, help="Session time of the file's zero, e.g. 1.5s or -200ms.")
+@click.option("--tier", metavar="TIER", help="Which tier of an ELAN file.")
+def sessions_label(session: str, file: str, name: str | None, shift: str, tier: str | None) -> None:
+    """Keep the labels in FILE with SESSION: WebVTT, SRT, ELAN (.eaf), Audacity (.txt), CSV, JSON lines.
+
+    \b
+    sensorium sessions label recordings/talk talk.eaf --tier speaker
+    sensorium replay recordings/talk --truth talk
+    """
+    from pipeline.commands.exchange import label_session
+
+    label_session(session, file, name=name, shift=shift, tier=tier)
+
+
+@sessions.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("store")
+def sessions_import(files: tuple[str, ...], store: str) -> None:
+    """Make a session in the folder STORE of every FILE: a media file, or a zip or tar file of a session.
+
+    \b
+    sensorium sessions import talk.mp4 recordings
+    sensorium replay recordings/talk-20261125T013055Z --model speaking
+    """
+    from pipeline.commands.exchange import import_files
+
+    import_files(files, store)
+
+
+@sessions.command("export")
+@click.argument("session")
+@click.argument("out")
+@click.option("--to", type=click.Choice(["mcap", "rerun", "parquet"]), help="Instead of what OUT's suffix says.")
+def sessions_export(session: str, out: str, to: Literal["mcap", "rerun", "parquet"] | None) -> None:
+    """Write SESSION as OUT: .mcap, .rrd (Rerun), else a folder of Parquet and media files."""
+    from pipeline.commands.exchange import export_session
+
+    export_session(session, out, to)

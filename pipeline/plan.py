@@ -134,14 +134,14 @@ def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
     manifest = read_manifest(Path(said.folder))
     check_fits(manifest, model, said.folder)
     waits = said.ideal or not manifest.paced
-    same = model.digest == manifest.model.digest and not said.ideal
+    same = manifest.model is not None and model.digest == manifest.model.digest and not said.ideal
     renamed = hashlib.sha256(f"{manifest.plan}\0{model.digest}\0{'ideal' if said.ideal else ''}".encode()).hexdigest()
     wait = config.align
     deadlines = {} if waits else {"deadline_ns": round(wait.deadline_ms * MS), "revise_ns": round(wait.revise_ms * MS)}
     return Plan(
         config=config,
         model=model,
-        digest=manifest.plan if same else renamed,
+        digest=manifest.plan if same and manifest.plan is not None else renamed,
         align=model.align_config(mode="wait" if waits else "deadline", **deadlines),
         notes=(),
         sources={},

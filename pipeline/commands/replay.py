@@ -21,8 +21,9 @@ from pipeline.model import Model, load_model
 from pipeline.plan import MS, Plan, build_plan
 from pipeline.ports import Sink, Status
 from pipeline.session.compare import Comparison, Digest, compare
+from pipeline.session.labels import labels_path
 from pipeline.session.loss import explain
-from pipeline.session.preparation import fits
+from pipeline.session.preparation import fed_by, fits
 from pipeline.session.read import Session
 from pipeline.session.replay import Replay
 from pipeline.sinks.plain import clock_text
@@ -44,6 +45,7 @@ class Asked:
     ideal: bool = False
     model: str | None = None
     verify: bool = False
+    truth: str | None = None
     runner: Literal["inline", "ray"] = "inline"
     out: str | None = None
 
@@ -64,7 +66,7 @@ def replay_session(asked: Asked, *, view: View, begun_ns: int, stopping: Stoppin
         say(f"note: {Path(file).name} is damaged: {why}")
     if asked.verify:
         return _verify(session, plan, model, kept.decisions)
-    if asked.model is not None:
+    if asked.model is not None and session.manifest.model is not None:
         _tell_difference(plan, compare(_wanted(session, plan), kept.decisions, across_models=True))
     return 0
 
@@ -74,6 +76,8 @@ def _check(asked: Asked, again: bool) -> None:
         raise ConfigError("--step", "", "stops between two decisions, which only the inline runner can", "leave --runner ray out")
     if asked.loop and asked.verify:
         raise ConfigError("--loop", "", "never ends, so there is nothing to verify", "leave one of them out")
+    if asked.verify and asked.truth is not None:
+        raise ConfigError("--truth", "", "scores decisions, which --verify does not show", "leave one of them out")
     if asked.verify and (asked.ideal or not again):
         raise ConfigError("--verify", "", "compares what happened with itself", "leave --ideal and --model out")
 
@@ -84,7 +88,9 @@ def _model(session: Session, asked: Asked) -> tuple[Model, bool]:
     if asked.model is not None:
         folder = Path(asked.model).absolute()
         model = load_model(folder if folder.is_dir() else asked.model)
-        return model, model.digest == recorded.digest
+        return model, recorded is not None and model.digest == recorded.digest
+    if recorded is None:
+        raise SessionError(str(session.folder), "was imported, so no model has decided about it yet; --model speaking does")
     for place in [recorded.folder, recorded.name]:
         found = _loaded(place)
         if found is not None and found.digest == recorded.digest:
@@ -117,8 +123,8 @@ def _from_media(
 ) -> tuple[Plan, Clock]:
     """Another model that prepares its inputs in its own way: from the recorded media, with the lateness that they had."""
     recorded = session.manifest.inputs
-    fed = [name for name, spec in model.spec.inputs.items() if name in recorded and recorded[name].kind == spec.kind]
-    if not [name for name in fed if recorded[name].stream]:
+    fed = fed_by(session.manifest, model)
+    if not fed:
         raise ConfigError("--model", "", f"{model.name} has no input that was recorded", f"recorded: {', '.join(recorded)}")
     virtual = speed == "max" and not asked.ideal
     if virtual and asked.runner == "ray":
@@ -128,7 +134,7 @@ def _from_media(
     source = {"use": RECORDED, "folder": str(session.folder.absolute()), "start_ns": start_ns, "end_ns": end_ns}
     values |= {
         "sources": {"recording": source},
-        "inputs": {name: f"recording.{name}" for name in fed if recorded[name].stream},
+        "inputs": {name: f"recording.{stream}" for name, stream in fed.items()},
         "run": {"speed": "max" if asked.ideal else 1.0 if virtual else speed, "runner": asked.runner},
     }
     say(f"note: {model.name} prepares its inputs in its own way: they are made from the recorded media")
@@ -143,9 +149,20 @@ def _common(session: Session, model: Model, asked: Asked) -> dict[str, Any]:
         "model": str(model.folder.absolute()),
         "align": {"deadline_ms": manifest.deadline_ms, "revise_ms": manifest.revise_ms},
         "decide": {"hold": manifest.hold},
+        "truth": _truth(session, asked.truth),
         "sinks": [] if asked.out is None else [{"use": f"pipeline.sinks.{sink}", "path": str(Path(asked.out).absolute())}],
         "origin": str(Path(asked.session).absolute()),
     }
+
+
+def _truth(session: Session, text: str | None) -> str | None:
+    """A file, or the name of labels of the session: their lines are those of a truth file."""
+    if text is None or Path(text).is_file():
+        return None if text is None else str(Path(text).absolute())
+    if text in session.label_names():
+        return str(labels_path(session.folder, text).absolute())
+    names = ", ".join(session.label_names()) or "none"
+    raise ConfigError("--truth", "", f"{text!r} is no file, and the session has no labels of that name", f"its labels: {names}")
 
 
 def _speed(asked: Asked) -> float | str:

@@ -47,7 +47,7 @@ def _figures(session: Session) -> tuple[str, ...]:
         manifest.created[:19].replace("T", " "),
         clock_text(session.end_ns()),
         f"{size_of(session.folder) / 1e6:.1f}",
-        manifest.model.name,
+        "-" if manifest.model is None else manifest.model.name,
         streams,
         state_of(session),
     )
@@ -60,6 +60,9 @@ def state_of(session: Session) -> str:
 
 
 def size_of(folder: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if folder.is_file():
+        return folder.stat().st_size
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
@@ -89,11 +92,13 @@ def _facts(session: Session) -> dict[str, str]:
     return {
         "session": manifest.session,
         "recorded": f"{manifest.created} by {manifest.software}",
+        **({"imported": f"from {manifest.imported}"} if manifest.imported else {}),
         "state": state_of(session),
         "length": clock_text(session.end_ns()),
-        "model": f"{manifest.model.name}@{manifest.model.digest[:12]}",
+        "model": "none" if manifest.model is None else f"{manifest.model.name}@{manifest.model.digest[:12]}",
         "decisions": f"{decisions}, {end.get('missed_deadlines', '?')} after their deadline, {end.get('skipped', '?')} skipped",
         "deadline": f"{manifest.deadline_ms:g} ms" if manifest.paced else "none: it was read at full speed",
+        "labels": ", ".join(session.label_names()) or "none",
         "bytes": f"{size_of(session.folder)}",
     }
 
@@ -120,7 +125,7 @@ def verify_session(path: str) -> int:
     open_files = [finding for finding in findings if finding.state in ("open", "unlisted")]
     for finding in open_files:
         print(f"{finding.file}: not finished, {finding.extent.rows} rows are readable")
-    for cut in cuts(session):
+    for cut in cuts(session) if session.manifest.model is not None else ():  # an imported file has no windows to lose
         print(f"gap: {cut.why}")
     whole = sum(finding.state == "whole" for finding in findings)
     print(f"{whole} of {len(findings)} files are whole, {sum(finding.bytes for finding in findings)} bytes")

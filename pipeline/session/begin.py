@@ -28,7 +28,7 @@ def begin_recording(plan: Plan) -> Recording:
         raise plan.config.error(("record",), "is missing", "name a folder, with --record FOLDER")
     created = wall_utc()
     try:
-        folder = _new_folder(store, f"{plan.config.session or 'session'}-{created[:19].replace(':', '').replace('-', '')}Z")
+        folder = new_folder(store, f"{plan.config.session or 'session'}-{created[:19].replace(':', '').replace('-', '')}Z")
         write_manifest(folder, manifest_of(plan, created))
     except OSError as error:
         problem = f"cannot be recorded to ({error.strerror})"
@@ -58,7 +58,8 @@ def retention_of(plan: Plan) -> Retention | None:
     )
 
 
-def _new_folder(store: Path, name: str) -> Path:
+def new_folder(store: Path, name: str) -> Path:
+    """An empty folder NAME, or NAME-2, NAME-3 ... in the store. Raises OSError, ConfigError."""
     store.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         folder = store / (name if number == 1 else f"{name}-{number}")

@@ -97,7 +97,7 @@ def _decoded(session: Session, stream: str, start_ns: int, end_ns: int | None) -
     """(start, frame) in order of decoding. One decoder lives on over segments that follow on each other."""
     context: Any = None
     base_ns = 0
-    for item in _needed(_compressed(session, stream), start_ns - PREROLL_NS):
+    for item in _needed(compressed(session, stream), start_ns - PREROLL_NS):
         if end_ns is not None and item.start_ns > end_ns + SLACK_NS:
             break
         if item.fresh or context is None:
@@ -147,7 +147,7 @@ def _needed(packets: Iterator[Compressed], from_ns: int) -> Iterator[Compressed]
     yield from packets  # also those that start earlier: pictures are stored out of order
 
 
-def _compressed(session: Session, stream: str) -> Iterator[Compressed]:
+def compressed(session: Session, stream: str) -> Iterator[Compressed]:
     """All packets of a stream's media in order of time, up to the damage in each segment."""
     before: SegmentName | None = None
     for segment in session.media_segments(stream):

@@ -44,6 +44,7 @@ class Manifest(_Strict):
     """version: readers take their own and older ones. paced: the run kept to a clock; else it read as fast as it could.
 
     plan: the digest that decision ids are made with. deadline_ms, revise_ms, hold: what windows and labels depend on beside the model.
+    imported: the name of the file that it was made from. plan, model: null for an imported media file, which nothing was decided about.
     """
 
     format: Literal["sensorium-session"] = "sensorium-session"
@@ -52,8 +53,8 @@ class Manifest(_Strict):
     created: Text
     software: Text
     paced: bool
-    plan: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    model: RecordedModel
+    plan: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    model: RecordedModel | None
     inputs: dict[Text, RecordedInput]
     deadline_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     revise_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]

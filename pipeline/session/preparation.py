@@ -26,12 +26,27 @@ def windows_of(model: Model) -> str:
 
 def fits(manifest: Manifest, model: Model) -> bool:
     """The model can be given what the recorded one was given, in the same windows."""
+    if manifest.model is None:
+        return False
     recorded = manifest.inputs
     same = all(name in recorded and recorded[name].preparation == preparation(model, name) for name in model.spec.inputs)
     return same and set(recorded) == set(model.spec.inputs) and manifest.model.windows == windows_of(model)
 
 
 def check_fits(manifest: Manifest, model: Model, session: str) -> None:
+    if manifest.model is None:
+        raise ConfigError(session, "", "was imported: it has no recorded windows", "sensorium replay SESSION --model makes them")
     if not fits(manifest, model):
         problem = f"{model.name} wants other windows or other preparation than {manifest.model.name}, which this session was recorded with"
         raise ConfigError(session, "model", problem, "replay its media instead: sensorium replay SESSION --model does")
+
+
+def fed_by(manifest: Manifest, model: Model) -> dict[str, str]:
+    """Input of the model -> the recorded input that feeds it: the one of the same name, else the only one of its kind."""
+    there = {name: recorded.kind for name, recorded in manifest.inputs.items() if recorded.stream}
+    made = {}
+    for name, spec in model.spec.inputs.items():
+        alike = [name] if there.get(name) == spec.kind else [other for other, kind in there.items() if kind == spec.kind]
+        if len(alike) == 1:
+            made[name] = alike[0]
+    return made

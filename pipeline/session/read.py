@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from operators.decision import Decision
-from operators.packet import Packet
-from pipeline.session.arrowlog import Damage, read_log
+from operators.packet import Packet, Series
+from pipeline.session.arrowlog import Damage, read_log, schema_of
+from pipeline.session.labels import Label, label_names, read_labels
 from pipeline.session.layout import (
     DECISIONS,
     EVENTS,
@@ -25,8 +26,8 @@ from pipeline.session.layout import (
     stream_folders,
 )
 from pipeline.session.manifest import Manifest, read_manifest
-from pipeline.session.rows import Row, event_of
-from pipeline.session.runlog import decision_of, read_decisions
+from pipeline.session.rows import Row, event_of, payload_of
+from pipeline.session.runlog import DECISION_COLUMNS, decision_of, read_decisions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,11 +39,11 @@ class Faults:
 
     found: dict[str, str] = field(default_factory=dict)
 
-    def of(self, segment: Segment) -> Callable[[Damage], None]:
-        def note(damage: Damage) -> None:
-            self.found.setdefault(str(segment.path), damage.why)
+    def note(self, path: Path, why: str) -> None:
+        self.found.setdefault(str(path), why)
 
-        return note
+    def of(self, segment: Segment) -> Callable[[Damage], None]:
+        return lambda damage: self.note(segment.path, damage.why)
 
 
 class Session:
@@ -82,6 +83,14 @@ class Session:
             for row in read_decisions(segment.path, self.faults.of(segment)):
                 yield decision_of(row, self.manifest.session)
 
+    def decisions_table(self) -> pa.Table:
+        """One row a decision, revisions included; columns as `pipeline.session.runlog.DECISION_COLUMNS` without the CRC."""
+        import pyarrow as pa
+
+        schema = schema_of({name: kind for name, kind in DECISION_COLUMNS.items() if name != "crc"})
+        rows = [row for segment in segments(self.folder / DECISIONS) for row in read_decisions(segment.path, self.faults.of(segment))]
+        return pa.table({field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema}, schema=schema)
+
     def notes(self) -> Iterator[dict[str, Any]]:
         """Clock anchors, events, the final status."""
         return read_lines(self.folder / NOTES)
@@ -90,6 +99,15 @@ class Session:
         """The final status; None: the run was killed, or goes on."""
         ends = [note["end"] for note in self.notes() if isinstance(note.get("end"), dict)]
         return ends[-1] if ends else None
+
+    # -- labels
+
+    def label_names(self) -> list[str]:
+        return label_names(self.folder)
+
+    def labels(self, name: str) -> list[Label]:
+        """In order of start. Raises SessionError where there are none of that name."""
+        return read_labels(self.folder, name, self.faults.note)
 
     # -- streams
 
@@ -123,17 +141,14 @@ class Session:
                 yield event
 
     def table(self, stream: str) -> pa.Table:
-        """The stream's packets as an Arrow table: seq, start_ns, end_ns, at_ns and, for text, text."""
+        """The stream's packets as an Arrow table: seq, start_ns, end_ns, at_ns, text (of text) and values (of numbers, as float64)."""
         import pyarrow as pa
 
-        columns: dict[str, list[Any]] = {name: [] for name in ("seq", "start_ns", "end_ns", "at_ns", "text")}
-        for row in self.stream_rows(stream):
-            if row["kind"] == "packet":
-                text = (row["data"] or b"").decode("utf-8", "replace") if row["payload"] == "text" else None
-                for name, value in (*((name, row[name]) for name in ("seq", "start_ns", "end_ns", "at_ns")), ("text", text)):
-                    columns[name].append(value)
-        kinds = {name: pa.string() if name == "text" else pa.int64() for name in columns}
-        return pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
+        rows = [row for row in self.stream_rows(stream) if row["kind"] == "packet"]
+        columns = {name: pa.array([row[name] for row in rows], pa.int64()) for name in ("seq", "start_ns", "end_ns", "at_ns")}
+        text = [(row["data"] or b"").decode("utf-8", "replace") if row["payload"] == "text" else None for row in rows]
+        values = [_numbers(row) for row in rows]
+        return pa.table({**columns, "text": pa.array(text, pa.string()), "values": pa.array(values, pa.list_(pa.float64()))})
 
     def _last_life(self, found: list[Segment]) -> list[Segment]:
         if self.manifest.paced or not found:
@@ -163,3 +178,9 @@ class Session:
             for suffix in (".arrows", ".mkv"):
                 for segment in segments(self.folder / folder, suffix):
                     yield folder, segment
+
+
+def _numbers(row: Row) -> list[float] | None:
+    """Of a series; the values of several samples follow on each other."""
+    payload = payload_of(row) if row["payload"] == "series" else None
+    return payload.values.astype(float).ravel().tolist() if isinstance(payload, Series) else None
