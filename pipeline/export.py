@@ -37,7 +37,7 @@ class _Encode(nn.Module):
         self.network, self.name = network, name
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network.encode(self.name, x)
+        return self.network.encode(self.name, x).float()  # a half network takes and gives float32 all the same
 
 
 class _Fuse(nn.Module):
@@ -49,9 +49,10 @@ class _Fuse(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         count = len(self.names)
-        features = dict(zip(self.names, tensors[:count], strict=True))
-        presence = dict(zip(self.names, tensors[count:], strict=True))
-        return self.network.fuse(features, presence)
+        width = next(self.network.head.parameters()).dtype
+        features = {name: tensor.to(width) for name, tensor in zip(self.names, tensors[:count], strict=True)}
+        presence = {name: tensor.to(width) for name, tensor in zip(self.names, tensors[count:], strict=True)}
+        return self.network.fuse(features, presence).float()
 
 
 def save_model(network: FusionNetwork, spec: ModelSpec, metrics: Mapping[str, Any], card: str, folder: Path) -> tuple[Model, ParityReport]:
@@ -81,16 +82,22 @@ def save_model(network: FusionNetwork, spec: ModelSpec, metrics: Mapping[str, An
 
 def export_graphs(network: FusionNetwork, spec: ModelSpec) -> dict[str, bytes]:
     """File name -> ONNX bytes, for every encoder and the head; the network is in eval mode."""
-    graphs = {}
-    for name, part in spec.inputs.items():
-        example = torch.zeros((2, *part.shape), dtype=_DTYPES[part.dtype])
-        graphs[encoder_file(name)] = _export(_Encode(network, name), (example,), [name], f"{name}_embedding", encoder_file(name))
+    graphs = {encoder_file(name): encoder_graph(network, spec, name) for name in spec.inputs}
+    return {**graphs, FUSE_FILE: fuse_graph(network, spec)}
+
+
+def encoder_graph(network: FusionNetwork, spec: ModelSpec, name: str) -> bytes:
+    part = spec.inputs[name]
+    example = torch.zeros((2, *part.shape), dtype=_DTYPES[part.dtype])
+    return _export(_Encode(network, name), (example,), [name], f"{name}_embedding", encoder_file(name))
+
+
+def fuse_graph(network: FusionNetwork, spec: ModelSpec) -> bytes:
     names = list(spec.inputs)
     features = [torch.zeros(2, part.steps, part.encoder.dim) for part in spec.inputs.values()]
     presence = [torch.ones(2, part.steps) for part in spec.inputs.values()]
     graph_inputs = [*names, *(f"{name}_presence" for name in names)]
-    graphs[FUSE_FILE] = _export(_Fuse(network, names), (*features, *presence), graph_inputs, "logits", FUSE_FILE)
-    return graphs
+    return _export(_Fuse(network, names), (*features, *presence), graph_inputs, "logits", FUSE_FILE)
 
 
 def _export(module: nn.Module, examples: tuple[Tensor, ...], inputs: list[str], output: str, file: str) -> bytes:
