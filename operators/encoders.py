@@ -2,6 +2,8 @@
 
 Encoder(dim, shape, **options)       dim: length of the embedding; shape: of one packet's array, from model.yaml
 encoder(x) -> (N, dim)               x: (N, *shape) in the dtype of model.yaml; casting is the first operation of the graph
+
+Encoders that carry something on from packet to packet are in `operators.encoders_carried`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ CHUNK = 256
 class Engine(Protocol):
     """What runs the graphs: any `pipeline.ports.Backend`, or a network in training (`pipeline.training.network.InTraining`)."""
 
-    def encode(self, stream: str, batch: NDArray[Any]) -> NDArray[np.float32]: ...
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]: ...
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]: ...
 
@@ -101,7 +101,10 @@ class Encoded:
     def __init__(self, engine: Engine, segments: Sequence[Segment], *, every: int = 1) -> None:
         """every: of each segment's decisions, only every so-manieth is scored."""
         self._engine, self._every = engine, every
-        self._parts = [(segment, {name: _encode(engine, name, rows) for name, rows in segment.packets.items()}) for segment in segments]
+        self._parts = [
+            (segment, {name: _encode(engine, name, rows, segment.carried.get(name)) for name, rows in segment.packets.items()})
+            for segment in segments
+        ]
 
     def score(self, keep: Collection[str], temperature: float = 1.0) -> Scored:
         """keep: the inputs that are there; the others are as if they had never existed."""
@@ -125,9 +128,15 @@ def softmax(logits: NDArray[Any]) -> Scores:
     return out
 
 
-def _encode(engine: Engine, name: str, rows: NDArray[Any]) -> NDArray[np.float32]:
+def _encode(engine: Engine, name: str, rows: NDArray[Any], carried: int | None) -> NDArray[np.float32]:
+    """carried: length of an embedding that depends on the one before."""
     if not len(rows):  # one blank row that no table points at gives the embedding's length
         rows = np.zeros((1, *rows.shape[1:]), rows.dtype)
+    if carried is not None:
+        made = [np.zeros((1, carried), np.float32)]
+        for row in rows:
+            made.append(engine.encode(name, row[None], made[-1]))
+        return np.concatenate(made[1:])
     return np.concatenate([engine.encode(name, rows[first : first + CHUNK]) for first in range(0, len(rows), CHUNK)])
 
 

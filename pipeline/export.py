@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from operators.errors import BackendUnavailable, EngineMismatch
 from operators.network import FusionNetwork
-from pipeline.model import FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, encoder_file, load_model
+from pipeline.model import FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, before_name, encoder_file, load_model
 from pipeline.parity import LARGEST_ERROR, ParityReport, check_parity
 
 OPSET = 18
@@ -36,8 +36,10 @@ class _Encode(nn.Module):
         super().__init__()
         self.network, self.name = network, name
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network.encode(self.name, x).float()  # a half network takes and gives float32 all the same
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        if before is not None:
+            before = before.to(next(self.network.head.parameters()).dtype)
+        return self.network.encode(self.name, x, before).float()  # a half network takes and gives float32 all the same
 
 
 class _Fuse(nn.Module):
@@ -88,8 +90,12 @@ def export_graphs(network: FusionNetwork, spec: ModelSpec) -> dict[str, bytes]:
 
 def encoder_graph(network: FusionNetwork, spec: ModelSpec, name: str) -> bytes:
     part = spec.inputs[name]
-    example = torch.zeros((2, *part.shape), dtype=_DTYPES[part.dtype])
-    return _export(_Encode(network, name), (example,), [name], f"{name}_embedding", encoder_file(name))
+    examples = [torch.zeros((2, *part.shape), dtype=_DTYPES[part.dtype])]
+    names = [name]
+    if part.encoder.carry:
+        examples.append(torch.zeros(2, part.encoder.dim))
+        names.append(before_name(name))
+    return _export(_Encode(network, name), tuple(examples), names, f"{name}_embedding", encoder_file(name))
 
 
 def fuse_graph(network: FusionNetwork, spec: ModelSpec) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from operators.errors import ConfigError
+from operators.errors import ConfigError, ContractError
 from operators.network import FusionNetwork, build_network, layout_of
 from pipeline.clock import SystemClock
 from pipeline.export import save_model
@@ -24,6 +24,7 @@ from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, History, Report, fit
 from pipeline.training.network import InTraining, normalise
+from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
 from pipeline.training.transforms import chains
@@ -44,7 +45,7 @@ def train(config_path: Path, *, out: Path | None = None, progress: bool = True, 
     mix = training.mix()
     model = Model(training.folder, config.model, "")
     cutter = Cutter(model, chains(config.model, training.file, training.folder))
-    network = build_network(config.model)
+    network = _network(training)
     console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
     validation = _finite(mix, cutter, "validation", training)
     with _bar(console) as report:
@@ -66,6 +67,13 @@ def train(config_path: Path, *, out: Path | None = None, progress: bool = True, 
     made, _ = save_model(network, spec, metrics, card, training.out if out is None else Path(out))
     console.print(f"wrote {made.folder}")
     return made.folder
+
+
+def _network(training: Training) -> FusionNetwork:
+    try:
+        return build_network(training.config.model, own_class)
+    except ContractError as error:
+        raise training.fail(("model",), str(error), "correct the encoder or head it names") from None
 
 
 def _fit(

@@ -111,10 +111,11 @@ class FusionCore:
         self._budget_ns = max(self._budget_ns, float(compute_ns))
 
     def snapshot(self) -> dict[str, Any]:
-        """What the next decision depends on; embeddings are made again."""
+        """What the next decision depends on; embeddings that depend on their packet alone are made again."""
         return {
             "aligner": self._aligner.snapshot(),
             "decider": self._decider.snapshot(),
+            "inference": self._inference.snapshot(),
             "counts": dict(self.counts),
             "closed": sorted(self.closed),
         }
@@ -123,6 +124,7 @@ class FusionCore:
         """Takes the state of a core with an equal config."""
         self._aligner.restore(state["aligner"])
         self._decider.restore(state["decider"])
+        self._inference.restore(state["inference"])
         self.counts = Counter(state["counts"])
         self.closed = set(state["closed"])
 

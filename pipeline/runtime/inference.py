@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class Inference:
         self._keep_ns = keep_ns
         self._known: dict[str, dict[tuple[int, int], Vector]] = {name: {} for name in self._rules}
         self._dims: dict[str, int] = {}
+        self._last: dict[str, Vector] = {}
         self.encoded = 0
 
     def __call__(self, window: AlignedWindow) -> Inferred:
@@ -72,7 +73,7 @@ class Inference:
         for _ in range(2):
             begun_ns = self._clock.now_ns()
             blank = {name: np.zeros((1, *rule.shape), dtype=rule.dtype) for name, rule in self._rules.items()}
-            self._dims = {name: self._backend.encode(name, array).shape[1] for name, array in blank.items()}
+            self._dims = {name: self._encode(name, array).shape[1] for name, array in blank.items()}
             inputs, presence = self._blank()
             self._backend.fuse(inputs, presence)
             took_ns = self._clock.now_ns() - begun_ns
@@ -98,9 +99,36 @@ class Inference:
         key = (packet.seq, packet.start_ns)
         known = self._known[name]
         if key not in known:
-            known[key] = self._backend.encode(name, packet_array(packet)[None])[0]
+            known[key] = self._encode(name, packet_array(packet)[None])[0]
+            if self._rules[name].carry:
+                self._last[name] = known[key]
             self.encoded += 1
         return known[key]
+
+    def _encode(self, name: str, array: NDArray[Any]) -> Vector:
+        """array: (1, *shape). An encoder that carries also gets what the packet encoded before it became, zeros at the start."""
+        rule = self._rules[name]
+        if not rule.carry:
+            return self._backend.encode(name, array)
+        last = self._last.get(name)
+        return self._backend.encode(name, array, np.zeros((1, rule.dim), np.float32) if last is None else last[None])
+
+    def snapshot(self) -> dict[str, Any]:
+        """What cannot be made again: the embeddings of encoders that carry, as plain lists."""
+        return {
+            name: {
+                "known": [[*key, vector.tolist()] for key, vector in self._known[name].items()],
+                "last": None if name not in self._last else self._last[name].tolist(),
+            }
+            for name, rule in self._rules.items()
+            if rule.carry
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, kept in state.items():
+            self._known[name] = {(seq, start_ns): np.array(vector, np.float32) for seq, start_ns, vector in kept["known"]}
+            if kept["last"] is not None:
+                self._last[name] = np.array(kept["last"], np.float32)
 
     def _forget(self, window: AlignedWindow) -> None:
         # No later window looks further back than this one does, except one that is revised, and that by keep_ns.
