@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,9 +68,9 @@ def _around(
     return around
 
 
-def forward(network: FusionNetwork, batch: Batch) -> Tensor:
-    """Logits (B, labels): every packet encoded once, its embedding gathered into all windows that use it."""
-    presence = batch.presence()
+def forward(network: FusionNetwork, batch: Batch, keep: Collection[str] | None = None) -> Tensor:
+    """Logits (B, labels): every packet encoded once, its embedding gathered into all windows that use it. keep: without other inputs."""
+    presence = {name: there if keep is None or name in keep else torch.zeros_like(there) for name, there in batch.presence().items()}
     features = {}
     for name, packets in batch.packets.items():
         rows = batch.table[name]
