@@ -164,6 +164,20 @@ def evaluate(model: str, config: str, sets: Sequence[str], backend: str, noise: 
     print_evaluation(model, config, sets, backend=backend, noise=noise or (0.0, 0.5, 1.0, 2.0), out=out)
 
 
+@cli.command(cls=_Words)
+@click.argument("config")
+@_OVERRIDE
+@_INPUT
+@_MODEL
+@click.option("--at", required=True, metavar="TIME", help="The decision about this time: seconds, or 1:30.")
+@click.option("--out", default="explained.png", metavar="FILE", help="The picture to write; default: explained.png.")
+def explain(at: str, out: str, **typed: object) -> None:
+    """Say why CONFIG decides what it does at a time of a recording, and draw it: streams, pictures, sound, words."""
+    from pipeline.commands.explain import print_explanation
+
+    print_explanation(_chosen(typed), at, out)
+
+
 @cli.command()
 def models() -> None:
     """List the models that ship."""

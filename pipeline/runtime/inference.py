@@ -1,17 +1,18 @@
 """From an aligned window to logits: each packet is encoded once, and its embedding serves every window that uses it.
 
-Batches are of exactly one, so a result never depends on what else happened to arrive with it.
+Decisions are made in batches of exactly one, so a result never depends on what else happened to arrive with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.attribution import coalitions
 from operators.errors import BackendError
 from operators.packet import Packet
 from operators.tensorize import InputRule, Tensorizer, packet_array
@@ -24,11 +25,17 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inferred:
-    """logits: (labels,), finite. encode_ns, fuse_ns: what it took on the injected clock."""
+    """logits: (labels,), finite. encode_ns, fuse_ns: what it took on the injected clock.
+
+    present, coalitions: where attribution was asked for, the streams that are there and the logits of every set of them
+    """
 
     logits: Vector
     encode_ns: int
     fuse_ns: int
+    present: Sequence[str] = ()
+    coalitions: Vector | None = None
+    attribute_ns: int = 0
 
 
 class HasInputs(Protocol):
@@ -38,9 +45,13 @@ class HasInputs(Protocol):
 
 
 class Inference:
-    """The backend and its cache of embeddings; keep_ns: how far back a later (revised) window may reach."""
+    """The backend and its cache of embeddings; keep_ns: how far back a later (revised) window may reach.
 
-    def __init__(self, model: HasInputs, backend: Backend, clock: Clock, keep_ns: int = 0) -> None:
+    attribute: also ask what would have been said without some of the streams, for every set of them, in one more batch.
+    """
+
+    def __init__(self, model: HasInputs, backend: Backend, clock: Clock, keep_ns: int = 0, *, attribute: bool = False) -> None:
+        self._attribute = attribute
         self._backend = backend
         self._rules = dict(model.input_rules())
         self._tensorizer = Tensorizer(model)
@@ -60,7 +71,20 @@ class Inference:
         if not np.isfinite(logits).all():
             raise BackendError(f"window {window.index}: the model gave {logits.tolist()}; scores must be finite")
         self._forget(window)
-        return Inferred(logits=logits, encode_ns=encoded_ns - begun_ns, fuse_ns=self._clock.now_ns() - encoded_ns)
+        fused_ns = self._clock.now_ns()
+        inferred = Inferred(logits=logits, encode_ns=encoded_ns - begun_ns, fuse_ns=fused_ns - encoded_ns)
+        if not self._attribute:
+            return inferred
+        names, rows = self._coalitions(inputs, presence)
+        return replace(inferred, present=names, coalitions=rows, attribute_ns=self._clock.now_ns() - fused_ns)
+
+    def _coalitions(self, inputs: dict[str, Vector], presence: dict[str, Vector]) -> tuple[list[str], Vector]:
+        names, subsets = coalitions(presence)
+        count = len(next(iter(subsets.values())))
+        rows = self._backend.fuse({name: np.repeat(array, count, axis=0) for name, array in inputs.items()}, subsets)
+        if not np.isfinite(rows).all():
+            raise BackendError("the model's scores without some of the streams are not finite")
+        return names, rows
 
     @property
     def cached(self) -> int:
@@ -76,6 +100,8 @@ class Inference:
             self._dims = {name: self._encode(name, array).shape[1] for name, array in blank.items()}
             inputs, presence = self._blank()
             self._backend.fuse(inputs, presence)
+            if self._attribute:
+                self._coalitions(inputs, {name: np.ones_like(there) for name, there in presence.items()})
             took_ns = self._clock.now_ns() - begun_ns
         return took_ns
 
