@@ -20,7 +20,8 @@ class Decision:
     revision     0, or 1 for a decision corrected by late data; both carry the same window
     latency_ns   stage -> nanoseconds (transport, align, encode, fuse, total ...); "total" runs from the window's end to emission;
                  empty where the run was not paced by a clock
-    attribution  stream -> share of the decision; empty unless asked for
+    attribution  stream -> what it did for the label (`operators.attribution`), in logits: above 0 for it, below against it; they sum to how
+                 much further the label is ahead of its closest rival than with no stream at all; empty unless asked for
     evidence     hash of what was decided from: every packet's stream, number and start, and why a slot is empty
     id           hash of (session, window, revision, config digest, model digest): a decision is written once
     """

@@ -2,6 +2,8 @@
 
 Encoder(dim, shape, **options)       dim: length of the embedding; shape: of one packet's array, from model.yaml
 encoder(x) -> (N, dim)               x: (N, *shape) in the dtype of model.yaml; casting is the first operation of the graph
+
+Encoders that carry something on from packet to packet are in `operators.encoders_carried`.
 """
 
 from __future__ import annotations
@@ -99,15 +101,19 @@ class TokenBag(nn.Module):
 
 
 class SeriesMLP(nn.Module):
-    """One reading of a numeric sensor, (N, channels) -> (N, dim); standardised by constants of the training set."""
+    """One reading of a numeric sensor, (N, channels) -> (N, dim); standardised by constants of the training set.
+
+    dropout: share of the reading's numbers that are left out in training, where there are many of them and few examples.
+    """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, dim: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, dim: int, shape: tuple[int, ...], *, dropout: float = 0.0) -> None:
         super().__init__()
-        if len(shape) != 1:
-            raise ContractError(f"SeriesMLP wants shape (channels,), got {shape}")
+        if len(shape) != 1 or not 0 <= dropout < 1:
+            raise ContractError(f"SeriesMLP wants shape (channels,) and dropout in [0, 1), got {shape} and {dropout}")
+        self.drop = nn.Dropout(dropout)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.ones(shape))
         self.layers = nn.Sequential(nn.Linear(shape[0], dim), nn.ReLU(), nn.Linear(dim, dim))
@@ -118,4 +124,4 @@ class SeriesMLP(nn.Module):
         self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers((x.to(self.mean.dtype) - self.mean) / self.deviation)  # type: ignore[no-any-return]
+        return self.layers(self.drop((x.to(self.mean.dtype) - self.mean) / self.deviation))  # type: ignore[no-any-return]

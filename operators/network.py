@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from operators.errors import ContractError
 from operators.fusion import InputLayout, Layout
+
+Own = Callable[[str], type[nn.Module]]
+"""`module:Class` -> the class, for networks that are somebody's own; only training has one."""
+_OWN = "operators.own:OwnModule"
 
 
 class Spec(Protocol):
@@ -25,28 +30,49 @@ class FusionNetwork(nn.Module):
     Serving and training call the two halves: `encode` once for each packet, `fuse` on steps gathered from the embeddings.
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], head: nn.Module) -> None:
+    def __init__(self, encoders: Mapping[str, nn.Module], head: nn.Module, dims: Mapping[str, int] | None = None) -> None:
         super().__init__()
+        self.dims = dict(dims or {})
         self.encoders = nn.ModuleDict(dict(encoders))
         self.head = head
 
-    def encode(self, name: str, x: Tensor) -> Tensor:
-        return cast(Tensor, self.encoders[name](x))  # (N, *shape) -> (N, D)
+    def carries(self, name: str) -> bool:
+        """Whether that input's embeddings depend on the one before (`operators.encoders_carried`)."""
+        return bool(getattr(self.encoders[name], "carries", False))
+
+    def encode(self, name: str, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """(N, *shape) -> (N, D). before: (N, D), only for an input that carries."""
+        return cast(Tensor, self.encoders[name](x) if before is None else self.encoders[name](x, before))
 
     def fuse(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         return cast(Tensor, self.head(embeddings, presence))  # (B, T, D) and (B, T) by input -> (B, labels)
 
     def forward(self, inputs: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
-        embeddings = {name: self.encode(name, x.flatten(0, 1)).reshape(*x.shape[:2], -1) for name, x in inputs.items()}  # (B, T, D)
+        embeddings = {
+            name: self.encode_sequence(name, x) if self.carries(name) else self.encode(name, x.flatten(0, 1)).reshape(*x.shape[:2], -1)
+            for name, x in inputs.items()
+        }  # (B, T, D)
         return self.fuse(embeddings, presence)
 
+    def encode_sequence(self, name: str, x: Tensor) -> Tensor:
+        """Successive packets of an input that carries, from the start of a session: (S, L, *shape) -> (S, L, D)."""
+        before = torch.zeros(x.shape[0], self.dims[name], dtype=self._dtype(), device=x.device)
+        made = []
+        for step in range(x.shape[1]):
+            before = self.encode(name, x[:, step], before)
+            made.append(before)
+        return torch.stack(made, dim=1)
 
-def build_network(spec: Mapping[str, Any] | Spec) -> FusionNetwork:
+    def _dtype(self) -> torch.dtype:
+        return next(self.head.parameters()).dtype
+
+
+def build_network(spec: Mapping[str, Any] | Spec, own: Own | None = None) -> FusionNetwork:
     """A fresh network with random weights (torch's generator) for a model.yaml. Raises ContractError for what cannot be built."""
     content = spec if isinstance(spec, Mapping) else spec.model_dump()
-    encoders = {name: _encoder(name, part) for name, part in content["inputs"].items()}
-    head = _make("head", content["head"], layout=layout_of(content))
-    return FusionNetwork(encoders, head)
+    encoders = {name: _encoder(name, part, own) for name, part in content["inputs"].items()}
+    head = _make("head", content["head"], own, layout=layout_of(content))
+    return FusionNetwork(encoders, head, {name: part["encoder"]["dim"] for name, part in content["inputs"].items()})
 
 
 def layout_of(spec: Mapping[str, Any]) -> Layout:
@@ -60,16 +86,25 @@ def layout_of(spec: Mapping[str, Any]) -> Layout:
     )
 
 
-def _encoder(name: str, part: Mapping[str, Any]) -> nn.Module:
+def _encoder(name: str, part: Mapping[str, Any], own: Own | None) -> nn.Module:
     if hasattr(nn.ModuleDict, name):
         raise ContractError(f"an input cannot be called {name!r}: torch uses that name itself")
-    return _make(f"inputs.{name}.encoder", part["encoder"], shape=tuple(part["shape"]))
+    use = {option: value for option, value in part["encoder"].items() if option != "carry"}
+    made = _make(f"inputs.{name}.encoder", use, own, shape=tuple(part["shape"]))
+    carries, said = bool(getattr(made, "carries", False)), bool(part["encoder"].get("carry", False))
+    if carries != said:
+        raise ContractError(
+            f"inputs.{name}.encoder: {use['use']} {'carries' if carries else 'does not carry'}, so carry: {str(carries).lower()}"
+        )
+    return made
 
 
-def _make(key: str, use: Mapping[str, Any], **given: Any) -> nn.Module:  # noqa: ANN401 - the options of any encoder or head
+def _make(key: str, use: Mapping[str, Any], own: Own | None, **given: Any) -> nn.Module:  # noqa: ANN401 - the options of any encoder or head
     """Options are checked against the constructor before it is called: a typo is told from a mistake inside it."""
     made = _class(key, use["use"])
     options = {**{name: value for name, value in use.items() if name != "use"}, **given}
+    if use["use"] == _OWN and own is not None:
+        made = own(str(options.pop("of", "")))
     try:
         inspect.signature(made).bind(**options)
     except TypeError as error:

@@ -30,6 +30,7 @@ class InputRule:
     steps    the window is cut into this many equal steps; 1 for every take but `window`
     hold_ns  take window: a packet still stands for a step that starts at most this long after the packet's start
     shape, dtype  of one packet's array as given to the encoder
+    carry, dim  whether the encoder also takes the embedding of the packet encoded before, and how long that is
     """
 
     input: str
@@ -38,6 +39,8 @@ class InputRule:
     hold_ns: int
     shape: tuple[int, ...]
     dtype: str
+    carry: bool = False
+    dim: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.hold_ns < 0 or (self.take != "window" and self.steps != 1):

@@ -34,8 +34,12 @@ def _visible(char: str) -> bool:
 
 def tokens(text: str, *, length: int, buckets: int) -> list[int]:
     """The first `length` words, lower case, as numbers in [1, buckets): CRC-32 of their UTF-8 bytes. Any string will do."""
-    words = _WORD.findall(unicodedata.normalize("NFC", text).lower())[:length]
-    return [1 + zlib.crc32(word.encode("utf-8", "replace")) % (buckets - 1) for word in words]
+    return [1 + zlib.crc32(word.encode("utf-8", "replace")) % (buckets - 1) for word in words(text)[:length]]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as `tokens` counts them, lower case."""
+    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
 
 
 class Clean:

@@ -144,11 +144,40 @@ def check(config: str | None, schema: bool, **typed: object) -> None:
 @click.argument("config")
 @_OVERRIDE
 @click.option("--out", metavar="FOLDER", help="Write the model there instead of where the config says.")
-def train(config: str, sets: Sequence[str], out: str | None) -> None:
+@click.option("--fresh", is_flag=True, help="Begin anew where a run of the same config was cut off.")
+def train(config: str, sets: Sequence[str], out: str | None, fresh: bool) -> None:
     """Train a model as CONFIG says and write its folder."""
     from pipeline.commands.train import train_config
 
-    train_config(config, sets, out)
+    train_config(config, sets, out, fresh)
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("config")
+@_OVERRIDE
+@click.option("--backend", default="auto", metavar="NAME", help="What runs the model: auto, onnx, torch or tensorrt.")
+@click.option("--noise", type=float, multiple=True, metavar="LEVEL", help="Noise on all inputs, in deviations; default: 0, 0.5, 1 and 2.")
+@click.option("--out", metavar="FILE", help="Also write all figures to FILE as JSON.")
+def evaluate(model: str, config: str, sets: Sequence[str], backend: str, noise: Sequence[float], out: str | None) -> None:
+    """Measure MODEL on the test split of a training CONFIG: accuracy with intervals, by missing stream and noise, and calibration."""
+    from pipeline.commands.evaluate import print_evaluation
+
+    print_evaluation(model, config, sets, backend=backend, noise=noise or (0.0, 0.5, 1.0, 2.0), out=out)
+
+
+@cli.command(cls=_Words)
+@click.argument("config")
+@_OVERRIDE
+@_INPUT
+@_MODEL
+@click.option("--at", required=True, metavar="TIME", help="The decision about this time: seconds, or 1:30.")
+@click.option("--out", default="explained.png", metavar="FILE", help="The picture to write; default: explained.png.")
+def explain(at: str, out: str, **typed: object) -> None:
+    """Say why CONFIG decides what it does at a time of a recording, and draw it: streams, pictures, sound, words."""
+    from pipeline.commands.explain import print_explanation
+
+    print_explanation(_chosen(typed), at, out)
 
 
 @cli.command()

@@ -117,6 +117,7 @@ class Decide(_Part):
     """From scores to a label."""
 
     hold: int = Field(default=1, ge=1, le=1000, description="a new label must win this many decisions in a row", examples=[1])
+    attribution: bool = Field(default=False, description="also say how much each stream had to do with each decision", examples=[True])
 
 
 class Record(_Part):

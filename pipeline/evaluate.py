@@ -5,8 +5,8 @@ Figures are over the decisions that have a label. Accuracy and recall are of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,21 +23,22 @@ CHUNK = 256
 class Engine(Protocol):
     """What runs the graphs: any `pipeline.ports.Backend`, or a network in training (`pipeline.training.network.InTraining`)."""
 
-    def encode(self, stream: str, batch: NDArray[Any]) -> NDArray[np.float32]: ...
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]: ...
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """scores: (decisions, labels), rows sum to 1. label: (decisions,). condition: by decision."""
+    """scores: (decisions, labels), rows sum to 1. label: (decisions,). condition, session (number of the segment): by decision."""
 
     scores: Scores
     label: Labels
     condition: NDArray[np.str_]
+    session: NDArray[np.int64]
 
     def where(self, chosen: NDArray[np.bool_]) -> Scored:
-        return Scored(scores=self.scores[chosen], label=self.label[chosen], condition=self.condition[chosen])
+        return Scored(scores=self.scores[chosen], label=self.label[chosen], condition=self.condition[chosen], session=self.session[chosen])
 
     def of_condition(self, condition: str) -> Scored:
         return self.where(self.condition == condition)
@@ -85,6 +86,58 @@ def figures(scored: Scored, labels: Sequence[str]) -> dict[str, float]:
     return made
 
 
+def calibration_error(scored: Scored, bins: int = 15) -> float:
+    """ECE: how far the score of the decided label is from how often it is right, over equal bins of the score, by their share.
+
+    Source: Naeini et al. 2015; Guo et al. 2017, "On calibration of modern neural networks".
+    """
+    sure, right = scored.scores.max(1), scored.scores.argmax(1) == scored.label
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    gap = np.bincount(place, weights=sure, minlength=bins) - np.bincount(place, weights=right, minlength=bins)
+    return float(np.abs(gap).sum() / max(1, count.sum()))
+
+
+def tempered(scored: Scored, temperature: float) -> Scored:
+    """The scores that logits divided by this much more would have given."""
+    return replace(scored, scores=softmax(np.log(np.maximum(scored.scores, 1e-12)) / temperature))
+
+
+def best_temperature(scored: Scored) -> float:
+    """The temperature in 0.5 .. 3 with the least negative log-likelihood (Guo et al. 2017), of decisions that were not trained on."""
+    rows = np.arange(len(scored.label))
+
+    def loss(temperature: float) -> float:
+        return float(-np.mean(np.log(np.maximum(tempered(scored, temperature).scores[rows, scored.label], 1e-12))))
+
+    return min((round(0.5 + 0.05 * step, 2) for step in range(51)), key=loss)
+
+
+def interval(scored: Scored, figure: Callable[[NDArray[np.float64]], float], *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of a figure of the confusion matrix. Whole sessions are drawn: decisions of one session are much alike.
+
+    figure: (labels, labels) counts, row truth -> a number. Source: Efron and Tibshirani 1993, the percentile interval, over clusters.
+    """
+    size = scored.scores.shape[1]
+    sessions = np.unique(scored.session)
+    by_session = np.stack([confusion(scored.where(scored.session == number)) for number in sessions]).reshape(len(sessions), -1)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(sessions), np.full(len(sessions), 1 / len(sessions)), draws)  # (draws, sessions): how often each
+    made = [figure(counts.reshape(size, size)) for counts in (drawn @ by_session).astype(float)]
+    low, high = np.nanpercentile(made, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def accuracy_of(counts: NDArray[np.float64]) -> float:
+    return float(np.trace(counts) / counts.sum()) if counts.sum() else float("nan")
+
+
+def balanced_of(counts: NDArray[np.float64]) -> float:
+    """Mean recall of the labels that occur."""
+    met = counts.sum(1) > 0
+    return float(np.mean(np.diag(counts)[met] / counts.sum(1)[met])) if met.any() else float("nan")
+
+
 def presence_patterns(inputs: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Name -> the inputs that are kept: all, each alone, each removed (where that is not the same)."""
     patterns = {"all": tuple(inputs)}
@@ -101,21 +154,30 @@ class Encoded:
     def __init__(self, engine: Engine, segments: Sequence[Segment], *, every: int = 1) -> None:
         """every: of each segment's decisions, only every so-manieth is scored."""
         self._engine, self._every = engine, every
-        self._parts = [(segment, {name: _encode(engine, name, rows) for name, rows in segment.packets.items()}) for segment in segments]
+        self._parts = [
+            (segment, {name: _encode(engine, name, rows, segment.carried.get(name)) for name, rows in segment.packets.items()})
+            for segment in segments
+        ]
 
     def score(self, keep: Collection[str], temperature: float = 1.0) -> Scored:
         """keep: the inputs that are there; the others are as if they had never existed."""
-        scores, labels, conditions = [], [], []
-        for segment, embeddings in self._parts:
+        scores, labels, conditions, sessions = [], [], [], []
+        for number, (segment, embeddings) in enumerate(self._parts):
             labelled = np.flatnonzero(segment.label != UNLABELLED)[:: self._every]
             for chosen in _chunks(labelled):
                 logits = self._engine.fuse(*_gather(segment, embeddings, chosen, keep))
                 scores.append(softmax(logits / temperature))
             labels.append(segment.label[labelled])
+            sessions.append(np.full(len(labelled), number, np.int64))
             conditions += [segment.condition[index] for index in labelled]
         if not scores:
             raise ContractError("nothing to evaluate: no segment has a labelled decision")
-        return Scored(scores=np.concatenate(scores), label=np.concatenate(labels), condition=np.array(conditions, dtype=np.str_))
+        return Scored(
+            scores=np.concatenate(scores),
+            label=np.concatenate(labels),
+            condition=np.array(conditions, dtype=np.str_),
+            session=np.concatenate(sessions),
+        )
 
 
 def softmax(logits: NDArray[Any]) -> Scores:
@@ -125,9 +187,15 @@ def softmax(logits: NDArray[Any]) -> Scores:
     return out
 
 
-def _encode(engine: Engine, name: str, rows: NDArray[Any]) -> NDArray[np.float32]:
+def _encode(engine: Engine, name: str, rows: NDArray[Any], carried: int | None) -> NDArray[np.float32]:
+    """carried: length of an embedding that depends on the one before."""
     if not len(rows):  # one blank row that no table points at gives the embedding's length
         rows = np.zeros((1, *rows.shape[1:]), rows.dtype)
+    if carried is not None:
+        made = [np.zeros((1, carried), np.float32)]
+        for row in rows:
+            made.append(engine.encode(name, row[None], made[-1]))
+        return np.concatenate(made[1:])
     return np.concatenate([engine.encode(name, rows[first : first + CHUNK]) for first in range(0, len(rows), CHUNK)])
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from operators.errors import BackendUnavailable, EngineMismatch
 from operators.network import FusionNetwork
-from pipeline.model import FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, encoder_file, load_model
+from pipeline.model import FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, before_name, encoder_file, load_model
 from pipeline.parity import LARGEST_ERROR, ParityReport, check_parity
 
 OPSET = 18
@@ -36,8 +36,10 @@ class _Encode(nn.Module):
         super().__init__()
         self.network, self.name = network, name
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network.encode(self.name, x)
+    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        if before is not None:
+            before = before.to(next(self.network.head.parameters()).dtype)
+        return self.network.encode(self.name, x, before).float()  # a half network takes and gives float32 all the same
 
 
 class _Fuse(nn.Module):
@@ -49,9 +51,10 @@ class _Fuse(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         count = len(self.names)
-        features = dict(zip(self.names, tensors[:count], strict=True))
-        presence = dict(zip(self.names, tensors[count:], strict=True))
-        return self.network.fuse(features, presence)
+        width = next(self.network.head.parameters()).dtype
+        features = {name: tensor.to(width) for name, tensor in zip(self.names, tensors[:count], strict=True)}
+        presence = {name: tensor.to(width) for name, tensor in zip(self.names, tensors[count:], strict=True)}
+        return self.network.fuse(features, presence).float()
 
 
 def save_model(network: FusionNetwork, spec: ModelSpec, metrics: Mapping[str, Any], card: str, folder: Path) -> tuple[Model, ParityReport]:
@@ -81,16 +84,26 @@ def save_model(network: FusionNetwork, spec: ModelSpec, metrics: Mapping[str, An
 
 def export_graphs(network: FusionNetwork, spec: ModelSpec) -> dict[str, bytes]:
     """File name -> ONNX bytes, for every encoder and the head; the network is in eval mode."""
-    graphs = {}
-    for name, part in spec.inputs.items():
-        example = torch.zeros((2, *part.shape), dtype=_DTYPES[part.dtype])
-        graphs[encoder_file(name)] = _export(_Encode(network, name), (example,), [name], f"{name}_embedding", encoder_file(name))
+    graphs = {encoder_file(name): encoder_graph(network, spec, name) for name in spec.inputs}
+    return {**graphs, FUSE_FILE: fuse_graph(network, spec)}
+
+
+def encoder_graph(network: FusionNetwork, spec: ModelSpec, name: str) -> bytes:
+    part = spec.inputs[name]
+    examples = [torch.zeros((2, *part.shape), dtype=_DTYPES[part.dtype])]
+    names = [name]
+    if part.encoder.carry:
+        examples.append(torch.zeros(2, part.encoder.dim))
+        names.append(before_name(name))
+    return _export(_Encode(network, name), tuple(examples), names, f"{name}_embedding", encoder_file(name))
+
+
+def fuse_graph(network: FusionNetwork, spec: ModelSpec) -> bytes:
     names = list(spec.inputs)
     features = [torch.zeros(2, part.steps, part.encoder.dim) for part in spec.inputs.values()]
     presence = [torch.ones(2, part.steps) for part in spec.inputs.values()]
     graph_inputs = [*names, *(f"{name}_presence" for name in names)]
-    graphs[FUSE_FILE] = _export(_Fuse(network, names), (*features, *presence), graph_inputs, "logits", FUSE_FILE)
-    return graphs
+    return _export(_Fuse(network, names), (*features, *presence), graph_inputs, "logits", FUSE_FILE)
 
 
 def _export(module: nn.Module, examples: tuple[Tensor, ...], inputs: list[str], output: str, file: str) -> bytes:

@@ -21,10 +21,21 @@ import yaml
 from operators.errors import ConfigError, EngineMismatch
 from operators.tensorize import InputRule
 from operators.window import AlignConfig, AlignedWindow, Mode
-from pipeline.model_spec import FUSE_FILE, MS, SPEC_FILE, WEIGHTS_FILE, ModelSpec, encoder_file, parse_spec
+from pipeline.model_spec import FUSE_FILE, MS, SPEC_FILE, WEIGHTS_FILE, ModelSpec, before_name, encoder_file, parse_spec
 from pipeline.ports import Wanted
 
-__all__ = ["FUSE_FILE", "SPEC_FILE", "WEIGHTS_FILE", "Model", "ModelSpec", "encoder_file", "list_models", "load_model", "parse_spec"]
+__all__ = [
+    "FUSE_FILE",
+    "SPEC_FILE",
+    "WEIGHTS_FILE",
+    "Model",
+    "ModelSpec",
+    "before_name",
+    "encoder_file",
+    "list_models",
+    "load_model",
+    "parse_spec",
+]
 
 SHIPPED = Path(__file__).parent / "models"
 _MAX_SPEC_BYTES = 64 << 10

@@ -37,9 +37,10 @@ class Use(BaseModel):
 
 
 class EncoderUse(Use):
-    """dim: length of one packet's embedding."""
+    """dim: length of one packet's embedding. carry: the encoder also takes the embedding before (`operators.encoders_carried`)."""
 
     dim: int = Field(ge=1, le=4096)
+    carry: bool = False
 
 
 class WantedSpec(_Strict):
@@ -93,7 +94,16 @@ class InputSpec(_Strict):
         return StreamRule(stream=name, take=self.take, tolerance_ns=self.tolerance_ms * MS, ttl_ns=ttl_ns)
 
     def input_rule(self, name: str) -> InputRule:
-        return InputRule(input=name, take=self.take, steps=self.steps, hold_ns=self.hold_ms * MS, shape=self.shape, dtype=self.dtype)
+        return InputRule(
+            input=name,
+            take=self.take,
+            steps=self.steps,
+            hold_ns=self.hold_ms * MS,
+            shape=self.shape,
+            dtype=self.dtype,
+            carry=self.encoder.carry,
+            dim=self.encoder.dim,
+        )
 
 
 class ModelSpec(_Strict):
@@ -124,6 +134,11 @@ class ModelSpec(_Strict):
 
 def encoder_file(name: str) -> str:
     return f"encode_{name}.onnx"
+
+
+def before_name(name: str) -> str:
+    """What an encoder's graph calls the embedding of the packet before, where it takes one."""
+    return f"{name}_before"
 
 
 def parse_spec(content: object, file: str) -> ModelSpec:

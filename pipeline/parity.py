@@ -44,11 +44,13 @@ def check_parity(network: FusionNetwork, model: Model, *, seed: int = 0) -> Pari
     with torch.inference_mode():
         for name, spec in model.spec.inputs.items():
             for case, batch in encoder_cases(spec, rng):
-                error = _relative(backend.encode(name, batch), exact.encode(name, torch.tensor(batch)).numpy())
+                before = rng.normal(size=(len(batch), spec.encoder.dim)).astype(np.float32) if spec.encoder.carry else None
+                wanted = exact.encode(name, torch.tensor(batch), None if before is None else torch.tensor(before).double())
+                error = relative_error(backend.encode(name, batch, before), wanted.numpy())
                 errors.append((error, f"encode {name}", case))
         for case, inputs, presence in fuse_cases(model.spec, rng):
-            wanted = exact.fuse(_double(inputs), _double(presence)).numpy()
-            errors.append((_relative(backend.fuse(inputs, presence), wanted), "fuse", case))
+            wanted = exact.fuse(_double(inputs), _double(presence))
+            errors.append((relative_error(backend.fuse(inputs, presence), wanted.numpy()), "fuse", case))
     worst, graph, case = max(errors)
     by_graph = {name: max(error for error, of, _ in errors if of == name) for name in dict.fromkeys(of for _, of, _ in errors)}
     return ParityReport(cases=len(errors), worst=worst, worst_case=f"{graph}, {case}", by_graph=by_graph)
@@ -103,5 +105,6 @@ def _double(arrays: _Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(array, dtype=torch.float64) for name, array in arrays.items()}
 
 
-def _relative(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+def relative_error(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """|found - wanted| / |wanted|, of the whole arrays, Euclidean."""
     return float(np.linalg.norm(found - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from operators.attribution import MOST_STREAMS
 from operators.decide import Decider
 from operators.errors import ConfigError, ContractError
 from operators.operator import Operator
@@ -112,6 +113,9 @@ def build_plan(config: Config) -> Plan:
     model = _model(config)
     if config.replay is not None:
         return _replay_plan(config, model, config.replay)
+    if config.decide.attribution and len(model.spec.inputs) > MOST_STREAMS:
+        problem = f"takes a model of at most {MOST_STREAMS} inputs, {model.name} has {len(model.spec.inputs)}"
+        raise config.error(("decide", "attribution"), problem, "leave it out")
     notes = [*_check_inputs(config, model), *_pace_notes(config)]
     return Plan(
         config=config,
@@ -243,7 +247,7 @@ def _edge(config: Config, model: Model, name: str) -> EdgePolicy:
 
 def _digest(config: Config, model: Model) -> str:
     """The same for both runners and wherever the config lies: no runner, no sinks, no session, no folder."""
-    said = config.model_dump(include={"sources", "inputs", "transforms", "align", "decide"})
+    said = config.model_dump(include={"sources": True, "inputs": True, "transforms": True, "align": True, "decide": {"hold"}})
     said |= {"offset_ms": config.offset_ms} if config.offset_ms else {}
     said["paced"] = config.run.speed != "max"
     text = json.dumps(said, sort_keys=True, ensure_ascii=False)

@@ -166,8 +166,8 @@ class Backend(Protocol):
 
     name: str
 
-    def encode(self, stream: str, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """batch: (n, *input shape of that stream) -> (n, dim) embeddings."""
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """batch: (n, *input shape of that stream) -> (n, dim) embeddings. before: (n, dim), only where the encoder carries."""
         ...
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

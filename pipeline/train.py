@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +12,24 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from operators.errors import ConfigError
+from operators.errors import ConfigError, ContractError
 from operators.network import FusionNetwork, build_network, layout_of
 from pipeline.clock import SystemClock
 from pipeline.export import save_model
 from pipeline.model import Model, ModelSpec
 from pipeline.training.batch import Hops
 from pipeline.training.card import facts, fit_temperature, tested
+from pipeline.training.charts import draw
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.config import Training
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
-from pipeline.training.loop import Epoch, History, Report, fit
+from pipeline.training.loop import Epoch, Feed, History, LoopConfig, Report, fit
 from pipeline.training.network import InTraining, normalise
+from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
+from pipeline.training.tensorboard import write_events
 from pipeline.training.transforms import chains
 from pipeline.yamltext import Override
 
@@ -33,10 +37,16 @@ NORMALISE_OVER = 24
 """Segments whose statistics the encoders are set to."""
 
 
-def train(config_path: Path, *, out: Path | None = None, progress: bool = True, overrides: Sequence[str | Override] = ()) -> Path:
-    """Trains the model of a config and writes its directory; gives its path. Raises ConfigError, SourceError, BackendError."""
+def train(
+    config_path: Path, *, out: Path | None = None, progress: bool = True, overrides: Sequence[str | Override] = (), fresh: bool = False
+) -> Path:
+    """Trains the model of a config and writes its directory; gives its path. Raises ConfigError, SourceError, BackendError.
+
+    A run of the same config that was killed goes on after its last whole epoch and ends with the same weights; fresh: it does not.
+    """
     training = Training(Path(config_path), overrides)
     config, clock, console = training.config, SystemClock(), Console(stderr=True, quiet=not progress)
+    folder = training.out if out is None else Path(out)
     begun_ns = clock.now_ns()
     torch.manual_seed(config.loop.seed)
     torch.set_num_threads(config.loop.threads)
@@ -44,11 +54,14 @@ def train(config_path: Path, *, out: Path | None = None, progress: bool = True, 
     mix = training.mix()
     model = Model(training.folder, config.model, "")
     cutter = Cutter(model, chains(config.model, training.file, training.folder))
-    network = build_network(config.model)
+    network = _network(training)
+    checkpoints = Checkpoints(folder.with_name(f"{folder.name}.training"), training.digest)
+    if fresh:
+        checkpoints.clear()
     console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
     validation = _finite(mix, cutter, "validation", training)
     with _bar(console) as report:
-        history = _fit(network, mix, cutter, validation, training, report, console)
+        history = _fit(network, mix, cutter, validation, training, report, console, checkpoints)
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
     temperature = fit_temperature(engine, validation)
@@ -63,34 +76,65 @@ def train(config_path: Path, *, out: Path | None = None, progress: bool = True, 
     }
     card = f"{config.card.strip()}\n\n{facts(history, test, minutes, config.loop.model_dump())}"
     spec = config.model.model_copy(update={"temperature": temperature})
-    made, _ = save_model(network, spec, metrics, card, training.out if out is None else Path(out))
+    made, _ = save_model(network, spec, metrics, card, folder)
+    draw(made.folder, history, test["confusion"], labels)
+    if config.loop.tensorboard:
+        write_events(made.folder / "events.out.tfevents.sensorium", history)
+    checkpoints.clear()
     console.print(f"wrote {made.folder}")
     return made.folder
 
 
+def _network(training: Training) -> FusionNetwork:
+    try:
+        return build_network(training.config.model, own_class)
+    except ContractError as error:
+        raise training.fail(("model",), str(error), "correct the encoder or head it names") from None
+
+
 def _fit(
-    network: FusionNetwork, mix: Mix, cutter: Cutter, validation: Sequence[Segment], training: Training, report: Report, console: Console
+    network: FusionNetwork,
+    mix: Mix,
+    cutter: Cutter,
+    validation: Sequence[Segment],
+    training: Training,
+    report: Report,
+    console: Console,
+    checkpoints: Checkpoints,
 ) -> History:
     config = training.config
-    loop = config.loop
-    rng = np.random.default_rng((loop.seed, 0))
+    feed = _feed(mix, cutter, config.loop)
+    with feed(-2, NORMALISE_OVER) as segments:
+        sample = list(segments)
+    normalise(network, sample)
+    saved = checkpoints.load()
+    if saved is not None:
+        console.print(f"going on after epoch {len(saved.state['epochs'])} of a run that was cut off ({checkpoints.folder})")
+    return fit(
+        network,
+        config.loop,
+        feed,
+        validation,
+        sample=sample,
+        labels=list(config.model.labels),
+        hops=hops_of(config.model),
+        report=report,
+        tell=lambda epoch: console.print(_line(epoch)),
+        checkpoints=checkpoints,
+    )
+
+
+def _feed(mix: Mix, cutter: Cutter, loop: LoopConfig) -> Feed:
     faults = Faults(without=dict(loop.without), drop=loop.drop, outage=loop.outage)
-    with ahead(lambda: mix.segments(cutter, faults, loop.deadline_share, rng)) as feed:
-        first = list(itertools.islice(feed, NORMALISE_OVER))
-        normalise(network, first)
-        return fit(
-            network,
-            loop,
-            itertools.chain(first, feed),
-            validation,
-            labels=list(config.model.labels),
-            hops=_hops(config.model),
-            report=report,
-            tell=lambda epoch: console.print(_line(epoch)),
-        )
+
+    def epoch(number: int, count: int) -> AbstractContextManager[Iterator[Segment]]:
+        rng = np.random.default_rng((loop.seed, 0, number + 2))  # of its own, so that an epoch is the same after a restart
+        return ahead(lambda: itertools.islice(mix.segments(cutter, faults, loop.deadline_share, rng), count))
+
+    return epoch
 
 
-def _hops(spec: ModelSpec) -> Hops:
+def hops_of(spec: ModelSpec) -> Hops:
     count = max(1, round(spec.window.length_ms / spec.window.hop_ms))
     return Hops(count=count, decided=int(layout_of(spec.model_dump()).instant * count))
 

@@ -4,6 +4,7 @@ The first call after a change of the code that makes models exports it for real 
 """
 
 import hashlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parent.parent
 _SOURCES = [
     "operators/encoders.py",
+    "operators/encoders_carried.py",
     "operators/network.py",
     "operators/fusion",
     "pipeline/export.py",
@@ -62,27 +64,31 @@ _INPUTS = {
 }
 
 
-def tiny_spec(inputs=("video", "audio", "text"), head="operators.fusion.concat:ConcatHead"):
-    """A model.yaml as a dict: 160 ms windows of 4 steps, a hop of 80 ms, a lag of 40 ms."""
+def tiny_spec(inputs=("video", "audio", "text"), head="operators.fusion.concat:ConcatHead", encoders=None, takes=None):
+    """A model.yaml as a dict: 160 ms windows of 4 steps, a hop of 80 ms, a lag of 40 ms. encoders, takes: in place of an input's own."""
+    parts = {name: {**_INPUTS[name], "encoder": (encoders or {}).get(name, _INPUTS[name]["encoder"])} for name in inputs}
+    parts = {name: {**part, **(takes or {}).get(name, {})} for name, part in parts.items()}
     return {
         "name": "tiny",
         "labels": ["silent", "speaking", "voice-off"],
         "window": {"length_ms": 160, "hop_ms": 80, "lag_ms": 40},
-        "inputs": {name: _INPUTS[name] for name in inputs},
+        "inputs": parts,
         "head": {"use": head, "width": 16},
     }
 
 
-def write_tiny_model(folder, inputs=("video", "audio", "text"), head="operators.fusion.concat:ConcatHead") -> Path:
+def write_tiny_model(folder, inputs=("video", "audio", "text"), head="operators.fusion.concat:ConcatHead", **others) -> Path:
     """Writes the model directory (random weights, seed 0) and returns `folder`."""
-    cached = _ROOT / ".pytest_cache" / "tiny_models" / f"{'-'.join(inputs)}-{head.rpartition(':')[2]}-{_source_digest()}"
+    spec = tiny_spec(inputs, head, **others)
+    digest = hashlib.sha256(f"{_source_digest()}{json.dumps(spec, sort_keys=True)}".encode()).hexdigest()[:16]
+    cached = _ROOT / ".pytest_cache" / "tiny_models" / f"{'-'.join(inputs)}-{head.rpartition(':')[2]}-{digest}"
     if not cached.is_dir():
-        _export_to(cached, inputs, head)
+        _export_to(cached, spec)
     shutil.copytree(cached, folder)
     return Path(folder)
 
 
-def _export_to(cached, inputs, head):
+def _export_to(cached, content):
     import torch
 
     from operators.network import build_network
@@ -90,7 +96,7 @@ def _export_to(cached, inputs, head):
     from pipeline.model import parse_spec
 
     cached.parent.mkdir(parents=True, exist_ok=True)
-    spec = parse_spec(tiny_spec(inputs, head), "tiny")
+    spec = parse_spec(content, "tiny")
     with torch.random.fork_rng(), tempfile.TemporaryDirectory(dir=cached.parent) as folder:
         torch.manual_seed(0)
         made = Path(folder) / "made"

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from operators.fusion import Layout
-from operators.fusion.steps import Fill, LocalCorrelation, time_blocks
-
-_CLOSED = -1e4  # additive mask: exp() of it is 0 in float16 too, and unlike -inf it cannot make NaN
+from operators.fusion.steps import CLOSED, Fill, LocalCorrelation, time_blocks
 
 
 class AttentionHead(nn.Module):
@@ -46,7 +44,7 @@ class AttentionHead(nn.Module):
         query = self.query.expand(missing[0].shape[0], -1, -1)  # (B, 1, W)
         x = torch.cat([query, *missing, *(told[name] for name in self.names)], dim=1)  # (B, S, W)
         closed = torch.cat([torch.zeros_like(x[:, : 1 + len(missing), 0]), *(1 - presence[name] for name in self.names)], dim=1)  # (B, S)
-        mask = (_CLOSED * closed)[:, None, None]  # (B, 1, 1, S)
+        mask = (CLOSED * closed)[:, None, None]  # (B, 1, 1, S)
         for layer in self.layers:
             x = layer(x, mask)
         return self.read_out(x[:, 0])  # type: ignore[no-any-return]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from operators.fusion import InputLayout, Layout
-from operators.fusion.steps import Fill, InstantPool, time_blocks
+from operators.fusion import Layout
+from operators.fusion.steps import Opinion
 
 
 class LateHead(nn.Module):
@@ -20,7 +20,9 @@ class LateHead(nn.Module):
 
     def __init__(self, layout: Layout, *, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
-        self.opinions = nn.ModuleDict({name: _Opinion(shape, layout, width, dropout) for name, shape in layout.inputs.items()})
+        self.opinions = nn.ModuleDict(
+            {name: Opinion(shape, layout, layout.labels + 1, width, dropout) for name, shape in layout.inputs.items()}
+        )
         self.prior = nn.Parameter(torch.zeros(layout.labels))
         self.prior_weight = nn.Parameter(torch.tensor(-2.0))
 
@@ -28,22 +30,7 @@ class LateHead(nn.Module):
         total = F.softplus(self.prior_weight).expand(presence[next(iter(presence))].shape[0], 1)  # (B, 1)
         mixed = total * self.prior  # (B, labels)
         for name, opinion in self.opinions.items():
-            logits, weight = opinion(features[name], presence[name])  # (B, labels), (B, 1)
-            mixed, total = mixed + weight * logits, total + weight
+            said = opinion(features[name], presence[name])  # (B, labels + 1)
+            weight = F.softplus(said[:, -1:]) * presence[name].mean(1, keepdim=True)  # (B, 1), 0 where nothing is present
+            mixed, total = mixed + weight * said[:, :-1], total + weight
         return mixed / total
-
-
-class _Opinion(nn.Module):
-    """(B, T, D), (B, T) -> logits (B, labels) and weight (B, 1) >= 0; the weight is 0 where nothing is present."""
-
-    def __init__(self, shape: InputLayout, layout: Layout, width: int, dropout: float) -> None:
-        super().__init__()
-        self.fill = Fill(shape.dim, width)
-        self.context = time_blocks(width, (1, 2, 4) if shape.steps > 1 else (), dropout)
-        self.pool = InstantPool(width, shape.steps, layout.instant_step(shape.steps))
-        self.classify = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels + 1))
-
-    def forward(self, x: Tensor, presence: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.classify(self.pool(self.context(self.fill(x, presence))))  # (B, labels + 1)
-        weight = F.softplus(out[:, -1:]) * presence.mean(1, keepdim=True)
-        return out[:, :-1], weight

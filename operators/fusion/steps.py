@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from operators.errors import ContractError
+from operators.fusion import InputLayout, Layout
+
+CLOSED = -1e4  # additive mask: exp() of it is 0 in float16 too, and unlike -inf it cannot make NaN
+
 
 class Fill(nn.Module):
     """Projects every step to a common width and puts a learned null vector where nothing is present.
@@ -92,3 +97,64 @@ class InstantPool(nn.Module):
         weights = torch.softmax(self.score(x).squeeze(-1) + self.nearness, dim=1)  # (B, T)
         mean = (weights.unsqueeze(-1) * x).sum(1)  # (B, W)
         return torch.cat([x[:, self.instant_step], mean], dim=1)
+
+
+class StreamSummary(nn.Module):
+    """One stream as one vector: its steps filled, put into their context, pooled around the decided instant; (B, T, D) -> (B, 2 W)."""
+
+    def __init__(self, shape: InputLayout, layout: Layout, width: int, dropout: float) -> None:
+        super().__init__()
+        self.fill = Fill(shape.dim, width)
+        self.context = time_blocks(width, (1, 2, 4) if shape.steps > 1 else (), dropout)
+        self.pool = InstantPool(width, shape.steps, layout.instant_step(shape.steps))
+
+    def forward(self, x: Tensor, presence: Tensor) -> Tensor:
+        return self.pool(self.context(self.fill(x, presence)))  # type: ignore[no-any-return]
+
+
+class Opinion(nn.Module):
+    """What one stream says by itself: (B, T, D), (B, T) -> (B, outputs)."""
+
+    def __init__(self, shape: InputLayout, layout: Layout, outputs: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.summary = StreamSummary(shape, layout, width, dropout)
+        self.classify = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor, presence: Tensor) -> Tensor:
+        return self.classify(self.summary(x, presence))  # type: ignore[no-any-return]
+
+
+def there(presence: Tensor) -> Tensor:
+    """(B, T) -> (B, 1): 1 where any step of the stream is present."""
+    return presence.amax(1, keepdim=True)
+
+
+class Attention(nn.Module):
+    """Pre-norm attention and MLP; queries and what they look at may differ. Written out in matmul and softmax: it exports to opset 18 so.
+
+    x: (B, S, W), seen: (B, K, W), mask: (B, 1, 1, K), 0 or CLOSED, never CLOSED in a whole row -> (B, S, W)
+    Source: Vaswani et al. 2017, "Attention is all you need".
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ContractError(f"a width that {heads} attention heads can share wanted, got {width}")
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.norm, self.seen_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+        q = self.query(self.norm(x)).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, H, S, W / H)
+        k, v = self.key_value(self.seen_norm(seen)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, K, W / H)
+        weights = torch.softmax(q @ k.transpose(2, 3) * self.scale + mask, dim=-1)  # (B, H, S, K)
+        x = x + self.dropout(self.out((weights @ v).transpose(1, 2).flatten(2)))  # (B, S, W)
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
+
+
+def open_mask(presence: Tensor, always: int) -> Tensor:
+    """Additive mask (B, 1, 1, always + T) for `always` tokens that are never closed before a stream's steps: no row is all closed."""
+    closed = torch.cat([torch.zeros_like(presence[:, :1]).expand(-1, always), 1 - presence], dim=1)
+    return (CLOSED * closed)[:, None, None]

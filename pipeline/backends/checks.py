@@ -11,8 +11,8 @@ from operators.errors import ContractError
 from pipeline.model import ModelSpec
 
 
-def check_packets(spec: ModelSpec, stream: str, batch: NDArray[Any]) -> None:
-    """batch: (n >= 1, *shape) in the dtype of that input. Raises ContractError."""
+def check_packets(spec: ModelSpec, stream: str, batch: NDArray[Any], before: NDArray[Any] | None) -> None:
+    """batch: (n >= 1, *shape) in the dtype of that input; before: float32 (n, dim) where its encoder carries. Raises ContractError."""
     wanted = spec.inputs.get(stream)
     if wanted is None:
         raise ContractError(f"model {spec.name} has no input {stream!r}, only {sorted(spec.inputs)}")
@@ -20,6 +20,12 @@ def check_packets(spec: ModelSpec, stream: str, batch: NDArray[Any]) -> None:
         raise ContractError(
             f"input {stream} of model {spec.name} wants {wanted.dtype} (n, {_axes(wanted.shape)}), got {batch.dtype} {batch.shape}"
         )
+    if wanted.encoder.carry != (before is not None):
+        raise ContractError(
+            f"input {stream} of model {spec.name} {'wants' if before is None else 'takes no'} embeddings of the packets before"
+        )
+    if before is not None:
+        _check(f"what was before on {stream}", before, (batch.shape[0], wanted.encoder.dim))
 
 
 def check_fuse_arrays(spec: ModelSpec, inputs: Mapping[str, NDArray[Any]], presence: Mapping[str, NDArray[Any]]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from operators.errors import BackendError, BackendUnavailable, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
-from pipeline.model import FUSE_FILE, Model, encoder_file
+from pipeline.model import FUSE_FILE, Model, before_name, encoder_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -35,9 +35,10 @@ class OnnxBackend:
             _check_encoder(model, name, session)
         _check_fuse(model, self._fuse)
 
-    def encode(self, stream: str, batch: NDArray[Any]) -> NDArray[np.float32]:
-        check_packets(self._spec, stream, batch)
-        return self._encoders[stream].run(None, {stream: batch})[0]  # type: ignore[no-any-return]
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        check_packets(self._spec, stream, batch, before)
+        feed = {stream: batch} if before is None else {stream: batch, before_name(stream): before}
+        return self._encoders[stream].run(None, feed)[0]  # type: ignore[no-any-return]
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         check_fuse_arrays(self._spec, inputs, presence)
@@ -71,6 +72,8 @@ def _one_line(error: Exception) -> str:
 def _check_encoder(model: Model, name: str, session: InferenceSession) -> None:
     spec = model.spec.inputs[name]
     wanted_in, wanted_out = {name: (spec.dtype, spec.shape)}, [("float32", (spec.encoder.dim,))]
+    if spec.encoder.carry:
+        wanted_in[before_name(name)] = ("float32", (spec.encoder.dim,))
     _check_graph(model, encoder_file(name), session, wanted_in, wanted_out)
 
 

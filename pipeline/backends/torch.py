@@ -30,12 +30,12 @@ class TorchBackend:
         self._spec = model.spec
         self._network = load_network(model)
 
-    def encode(self, stream: str, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         import torch
 
-        check_packets(self._spec, stream, batch)
+        check_packets(self._spec, stream, batch, before)
         with torch.inference_mode():
-            return self._network.encode(stream, torch.tensor(batch)).numpy()
+            return self._network.encode(stream, torch.tensor(batch), None if before is None else torch.tensor(before)).numpy()
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         import torch

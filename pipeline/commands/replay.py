@@ -148,7 +148,7 @@ def _common(session: Session, model: Model, asked: Asked) -> dict[str, Any]:
         "session": manifest.session,
         "model": str(model.folder.absolute()),
         "align": {"deadline_ms": manifest.deadline_ms, "revise_ms": manifest.revise_ms},
-        "decide": {"hold": manifest.hold},
+        "decide": {"hold": manifest.hold, "attribution": manifest.attribution},
         "truth": _truth(session, asked.truth),
         "sinks": [] if asked.out is None else [{"use": f"pipeline.sinks.{sink}", "path": str(Path(asked.out).absolute())}],
         "origin": str(Path(asked.session).absolute()),

@@ -8,17 +8,18 @@ It reads the clock only through a Pace, and only to measure; what it decides is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from operators.align import Aligner
+from operators.attribution import attribution
 from operators.decide import Decider
 from operators.decision import Decision, decision_id, evidence_of
 from operators.errors import BackendError
 from operators.packet import Closed, CoreEvent, Dropped
 from operators.window import AlignConfig, AlignedWindow, Late, Skipped, Slot
-from pipeline.runtime.inference import Inference
+from pipeline.runtime.inference import Inference, Inferred
 from pipeline.runtime.pace import Pace
 
 PATIENCE = 10
@@ -114,11 +115,12 @@ class FusionCore:
         self._budget_ns = max(self._budget_ns, float(compute_ns))
 
     def snapshot(self) -> dict[str, Any]:
-        """What the next decision depends on; embeddings are made again."""
+        """What the next decision depends on; embeddings that depend on their packet alone are made again."""
         return {
             "first": self._first,
             "aligner": self._aligner.snapshot(),
             "decider": self._decider.snapshot(),
+            "inference": self._inference.snapshot(),
             "counts": dict(self.counts),
             "closed": sorted(self.closed),
         }
@@ -129,6 +131,7 @@ class FusionCore:
         aligner.restore(state["aligner"])
         self._first, self._aligner = state["first"], aligner
         self._decider.restore(state["decider"])
+        self._inference.restore(state.get("inference", {}))  # the first recordings had none
         self.counts = Counter(state["counts"])
         self.closed = set(state["closed"])
 
@@ -145,11 +148,18 @@ class FusionCore:
             return Dropped(stream="decisions", reason="backend_error", start_ns=window.start_ns)
         self._failures = 0
         label, scores = self._decider.decide(inferred.logits, revision=window.revision)
-        latency = self._latency(window, begun_ns, inferred.encode_ns, inferred.fuse_ns)
+        why = self._why(inferred, label, list(scores))
+        latency = self._latency(window, begun_ns, inferred)
         self._count(window)
-        return self._decision(window, label, scores, latency)
+        return self._decision(window, label, scores, latency, why)
 
-    def _latency(self, window: AlignedWindow, begun_ns: int, encode_ns: int, fuse_ns: int) -> dict[str, int]:
+    def _why(self, inferred: Inferred, label: str, labels: Sequence[str]) -> dict[str, float]:
+        if inferred.coalitions is None:
+            return {}
+        streams = [rule.stream for rule in self.config.align.streams]
+        return attribution(inferred.present, inferred.coalitions, labels.index(label), streams)
+
+    def _latency(self, window: AlignedWindow, begun_ns: int, inferred: Inferred) -> dict[str, int]:
         if self._pace is None:
             return {}
         now_ns = self._pace.now_ns()
@@ -158,15 +168,18 @@ class FusionCore:
         total_ns = now_ns - window.end_ns
         if self.config.align.mode == "deadline" and window.revision == 0 and total_ns > self.config.align.deadline_ns:
             self.counts["missed_deadlines"] += 1
-        stages = {"transport": transport_ns, "align": begun_ns - window.end_ns, "encode": encode_ns, "fuse": fuse_ns}
-        return {**stages, "total": total_ns}
+        stages = {"transport": transport_ns, "align": begun_ns - window.end_ns, "encode": inferred.encode_ns, "fuse": inferred.fuse_ns}
+        asked = {} if inferred.coalitions is None else {"attribute": inferred.attribute_ns}
+        return {**stages, **asked, "total": total_ns}
 
     def _count(self, window: AlignedWindow) -> None:
         self.counts["decisions"] += 1
         self.counts["revisions"] += window.revision
         self.counts["last_window"] = max(self.counts["last_window"], window.index)
 
-    def _decision(self, window: AlignedWindow, label: str, scores: Mapping[str, float], latency: dict[str, int]) -> Decision:
+    def _decision(
+        self, window: AlignedWindow, label: str, scores: Mapping[str, float], latency: dict[str, int], why: dict[str, float]
+    ) -> Decision:
         config = self.config
         end_ns = window.end_ns - config.lag_ns
         return Decision(
@@ -182,6 +195,7 @@ class FusionCore:
             revision=window.revision,
             model=config.model,
             latency_ns=latency,
+            attribution=why,
             evidence=evidence_of(window),
         )
 

@@ -1,17 +1,18 @@
 """From an aligned window to logits: each packet is encoded once, and its embedding serves every window that uses it.
 
-Batches are of exactly one, so a result never depends on what else happened to arrive with it.
+Decisions are made in batches of exactly one, so a result never depends on what else happened to arrive with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.attribution import coalitions
 from operators.errors import BackendError
 from operators.packet import Packet
 from operators.tensorize import InputRule, Tensorizer, packet_array
@@ -24,11 +25,17 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inferred:
-    """logits: (labels,), finite. encode_ns, fuse_ns: what it took on the injected clock."""
+    """logits: (labels,), finite. encode_ns, fuse_ns: what it took on the injected clock.
+
+    present, coalitions: where attribution was asked for, the streams that are there and the logits of every set of them
+    """
 
     logits: Vector
     encode_ns: int
     fuse_ns: int
+    present: Sequence[str] = ()
+    coalitions: Vector | None = None
+    attribute_ns: int = 0
 
 
 class HasInputs(Protocol):
@@ -38,9 +45,13 @@ class HasInputs(Protocol):
 
 
 class Inference:
-    """The backend and its cache of embeddings; keep_ns: how far back a later (revised) window may reach."""
+    """The backend and its cache of embeddings; keep_ns: how far back a later (revised) window may reach.
 
-    def __init__(self, model: HasInputs, backend: Backend, clock: Clock, keep_ns: int = 0) -> None:
+    attribute: also ask what would have been said without some of the streams, for every set of them, in one more batch.
+    """
+
+    def __init__(self, model: HasInputs, backend: Backend, clock: Clock, keep_ns: int = 0, *, attribute: bool = False) -> None:
+        self._attribute = attribute
         self._backend = backend
         self._rules = dict(model.input_rules())
         self._tensorizer = Tensorizer(model)
@@ -48,6 +59,7 @@ class Inference:
         self._keep_ns = keep_ns
         self._known: dict[str, dict[tuple[int, int], Vector]] = {name: {} for name in self._rules}
         self._dims: dict[str, int] = {}
+        self._last: dict[str, Vector] = {}
         self.encoded = 0
 
     def __call__(self, window: AlignedWindow) -> Inferred:
@@ -59,7 +71,20 @@ class Inference:
         if not np.isfinite(logits).all():
             raise BackendError(f"window {window.index}: the model gave {logits.tolist()}; scores must be finite")
         self._forget(window)
-        return Inferred(logits=logits, encode_ns=encoded_ns - begun_ns, fuse_ns=self._clock.now_ns() - encoded_ns)
+        fused_ns = self._clock.now_ns()
+        inferred = Inferred(logits=logits, encode_ns=encoded_ns - begun_ns, fuse_ns=fused_ns - encoded_ns)
+        if not self._attribute:
+            return inferred
+        names, rows = self._coalitions(inputs, presence)
+        return replace(inferred, present=names, coalitions=rows, attribute_ns=self._clock.now_ns() - fused_ns)
+
+    def _coalitions(self, inputs: dict[str, Vector], presence: dict[str, Vector]) -> tuple[list[str], Vector]:
+        names, subsets = coalitions(presence)
+        count = len(next(iter(subsets.values())))
+        rows = self._backend.fuse({name: np.repeat(array, count, axis=0) for name, array in inputs.items()}, subsets)
+        if not np.isfinite(rows).all():
+            raise BackendError("the model's scores without some of the streams are not finite")
+        return names, rows
 
     @property
     def cached(self) -> int:
@@ -72,9 +97,11 @@ class Inference:
         for _ in range(2):
             begun_ns = self._clock.now_ns()
             blank = {name: np.zeros((1, *rule.shape), dtype=rule.dtype) for name, rule in self._rules.items()}
-            self._dims = {name: self._backend.encode(name, array).shape[1] for name, array in blank.items()}
+            self._dims = {name: self._encode(name, array).shape[1] for name, array in blank.items()}
             inputs, presence = self._blank()
             self._backend.fuse(inputs, presence)
+            if self._attribute:
+                self._coalitions(inputs, {name: np.ones_like(there) for name, there in presence.items()})
             took_ns = self._clock.now_ns() - begun_ns
         return took_ns
 
@@ -98,9 +125,36 @@ class Inference:
         key = (packet.seq, packet.start_ns)
         known = self._known[name]
         if key not in known:
-            known[key] = self._backend.encode(name, packet_array(packet)[None])[0]
+            known[key] = self._encode(name, packet_array(packet)[None])[0]
+            if self._rules[name].carry:
+                self._last[name] = known[key]
             self.encoded += 1
         return known[key]
+
+    def _encode(self, name: str, array: NDArray[Any]) -> Vector:
+        """array: (1, *shape). An encoder that carries also gets what the packet encoded before it became, zeros at the start."""
+        rule = self._rules[name]
+        if not rule.carry:
+            return self._backend.encode(name, array)
+        last = self._last.get(name)
+        return self._backend.encode(name, array, np.zeros((1, rule.dim), np.float32) if last is None else last[None])
+
+    def snapshot(self) -> dict[str, Any]:
+        """What cannot be made again: the embeddings of encoders that carry, as plain lists."""
+        return {
+            name: {
+                "known": [[*key, vector.tolist()] for key, vector in self._known[name].items()],
+                "last": None if name not in self._last else self._last[name].tolist(),
+            }
+            for name, rule in self._rules.items()
+            if rule.carry
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, kept in state.items():
+            self._known[name] = {(seq, start_ns): np.array(vector, np.float32) for seq, start_ns, vector in kept["known"]}
+            if kept["last"] is not None:
+                self._last[name] = np.array(kept["last"], np.float32)
 
     def _forget(self, window: AlignedWindow) -> None:
         # No later window looks further back than this one does, except one that is revised, and that by keep_ns.

@@ -101,7 +101,7 @@ def make_core(plan: RunPlan, backend: Backend, clock: Clock) -> FusionCore:
         align=plan.align,
         lag_ns=plan.model.spec.window.lag_ms * MS,
     )
-    inference = Inference(plan.model, backend, clock, keep_ns=plan.align.revise_ns)
+    inference = Inference(plan.model, backend, clock, keep_ns=plan.align.revise_ns, attribute=plan.config.decide.attribution)
     core = FusionCore(config, inference, plan.make_decider())
     core.expect(WARM_UP_SHARE * inference.warm_up())
     return core

@@ -90,5 +90,6 @@ def manifest_of(plan: Plan, created: str) -> Manifest:
         deadline_ms=config.align.deadline_ms,
         revise_ms=config.align.revise_ms,
         hold=config.decide.hold,
+        attribution=config.decide.attribution,
         config=redacted(config.model_dump(mode="json", exclude={"origin"})),
     )

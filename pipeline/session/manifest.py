@@ -59,6 +59,7 @@ class Manifest(_Strict):
     deadline_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     revise_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     hold: Annotated[int, Field(ge=1, le=1000)]
+    attribution: bool = False
     config: dict[str, Any] = {}
     imported: Text = ""
 

@@ -132,7 +132,7 @@ def _readable(container: InputContainer) -> list[Any]:
     with suppress(*BASE_ERRORS):
         for packet in container.demux(container.streams[0]):
             if packet.pts is not None and packet.size:
-                packets.append(packet)  # noqa: PERF401 - what came before an exception counts
+                packets.append(packet)
     return packets
 
 

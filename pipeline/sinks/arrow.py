@@ -20,7 +20,7 @@ class ArrowStream:
     """A batch every ROWS decisions, with every status (some four a second), and at close().
 
     path: begun anew with each run. Raises FileExistsError where it holds something else than decisions: that is not overwritten.
-    scores, presence, age_ns and latency_ns are maps. The file can be read while it is written and after a kill: up to its last
+    scores, presence, age_ns, latency_ns and attribution are maps. The file can be read while it is written and after a kill: up to its last
     whole batch.
     """
 
@@ -42,6 +42,7 @@ class ArrowStream:
                 ("latency_ns", pa.map_(text, ns)),
                 ("window", ns),
                 ("model", text),
+                ("attribution", pa.map_(text, pa.float64())),
             ]
         )
         self._batch = pa.RecordBatch

@@ -133,13 +133,15 @@ def _bar(share: float, width: int, style: str) -> Text:
 
 
 def _streams(status: Status, decision: Decision | None) -> RenderableType:
-    table = _table("stream", "state", "presence", "rate", "age", "drift", "late", "dropped")
-    for name in ("rate", "age", "drift", "late"):
+    why = decision.attribution if decision else {}
+    table = _table("stream", "state", "presence", *(["says"] if why else []), "rate", "age", "drift", "late", "dropped")
+    for name in (*(["says"] if why else []), "rate", "age", "drift", "late"):
         next(column for column in table.columns if column.header == name).justify = "right"
     for stream in status.streams:
         word = decision.presence.get(stream.name, "-") if decision else "-"
         name = stream.name if stream.name == stream.kind else f"{stream.name} ({stream.kind})"
-        table.add_row(name, _word(stream.state), _word(word), *_figures(stream), reasons(stream.dropped or {}))
+        said = [f"{why.get(stream.name, 0.0):+.2f}"] if why else []
+        table.add_row(name, _word(stream.state), _word(word), *said, *_figures(stream), reasons(stream.dropped or {}))
     return table
 
 

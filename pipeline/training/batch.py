@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from operators.network import FusionNetwork
 from pipeline.training.segment import UNLABELLED, Segment
@@ -21,6 +21,7 @@ class Batch:
     """packets: input -> (N, *shape); table: input -> int64 (B, steps), -1 where nothing stands; label: int64 (B,).
 
     around  int64 (B, hops): the label of every hop of the window, UNLABELLED where none is known
+    lengths input -> how many of the packets are each segment's, in order
     place   int64 (B,): number of the window's first hop; hops of one session are neighbours, those of two are far apart
     """
 
@@ -29,6 +30,7 @@ class Batch:
     label: Tensor
     around: Tensor
     place: Tensor
+    lengths: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def presence(self) -> dict[str, Tensor]:
         """input -> float32 (B, steps) of 0 or 1."""
@@ -53,7 +55,8 @@ def make_batch(segments: Sequence[Segment], windows: int, hops: Hops, rng: np.ra
     label = torch.from_numpy(np.concatenate([segment.label[rows] for segment, rows in zip(segments, chosen, strict=True)]))
     around = np.concatenate([_around(segment.label, rows, hops) for segment, rows in zip(segments, chosen, strict=True)])
     place = np.concatenate([APART * number + rows for number, rows in enumerate(chosen)])
-    return Batch(packets=packets, table=table, label=label, around=torch.from_numpy(around), place=torch.from_numpy(place))
+    lengths = {name: tuple(len(segment.packets[name]) for segment in segments) for name in packets}
+    return Batch(packets=packets, table=table, label=label, around=torch.from_numpy(around), place=torch.from_numpy(place), lengths=lengths)
 
 
 def _around(
@@ -65,18 +68,30 @@ def _around(
     return around
 
 
-def forward(network: FusionNetwork, batch: Batch) -> Tensor:
-    """Logits (B, labels): every packet encoded once, its embedding gathered into all windows that use it."""
-    presence = batch.presence()
+def forward(network: FusionNetwork, batch: Batch, keep: Collection[str] | None = None) -> Tensor:
+    """Logits (B, labels): every packet encoded once, its embedding gathered into all windows that use it. keep: without other inputs."""
+    presence = {name: there if keep is None or name in keep else torch.zeros_like(there) for name, there in batch.presence().items()}
     features = {}
     for name, packets in batch.packets.items():
         rows = batch.table[name]
+        if network.carries(name):
+            features[name] = _carried(network, name, packets, batch.lengths[name])[rows.clamp(min=0)]
+            continue
         if not len(packets):
             packets = packets.new_zeros((1, *packets.shape[1:]))
         if len(packets) == 1:  # batch normalisation cannot learn from one packet
             packets = packets.repeat(2, *[1] * (packets.ndim - 1))
         features[name] = network.encode(name, packets)[rows.clamp(min=0)]  # (B, steps, D)
     return network.fuse(features, presence)
+
+
+def _carried(network: FusionNetwork, name: str, packets: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Each segment's packets in turn, all segments beside one another: (N, *shape) -> (at least 1, D)."""
+    if not len(packets):
+        return network.encode_sequence(name, packets.new_zeros((1, 1, *packets.shape[1:])))[:, 0]
+    padded = nn.utils.rnn.pad_sequence(list(torch.split(packets, list(lengths))), batch_first=True)  # (S, L, *shape)
+    made = network.encode_sequence(name, padded)  # (S, L, D)
+    return torch.cat([part[:length] for part, length in zip(made, lengths, strict=True)])
 
 
 def _drawn(segment: Segment, windows: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.evaluate import Encoded, Engine, confusion, figures, presence_patterns, softmax
+from pipeline.evaluate import Encoded, Engine, best_temperature, confusion, figures, presence_patterns
 from pipeline.training.loop import History
 from pipeline.training.segment import Segment
 
@@ -38,15 +38,7 @@ def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], t
 
 def fit_temperature(engine: Engine, segments: Sequence[Segment]) -> float:
     """The temperature in 0.5 .. 3 with the least negative log-likelihood on these segments (Guo et al. 2017)."""
-    encoded = Encoded(engine, segments, every=2)
-    scored = encoded.score(list(segments[0].packets))
-    logits = np.log(np.maximum(scored.scores, 1e-12))
-    rows = np.arange(len(scored.label))
-
-    def loss(temperature: float) -> float:
-        return float(-np.mean(np.log(np.maximum(softmax(logits / temperature)[rows, scored.label], 1e-12))))
-
-    return min((round(0.5 + 0.05 * step, 2) for step in range(51)), key=loss)
+    return best_temperature(Encoded(engine, segments, every=2).score(list(segments[0].packets)))
 
 
 def facts(history: History, test: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> str:
@@ -67,6 +59,8 @@ def facts(history: History, test: Mapping[str, Any], minutes: float, config: Map
             "| streams | accuracy | " + " | ".join(f"AP {name}" for name in heads) + " |",
             "|---|---|" + "---|" * len(heads),
             *rows,
+            "",
+            "![truth and decision on the test split](confusion.png) ![training](curves.png)",
         ]
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from operators.errors import ConfigError
@@ -71,6 +74,12 @@ class Training:
             return self.folder / Path(self.config.cache).expanduser()
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(home) / "sensorium" / "train"
+
+    @property
+    def digest(self) -> str:
+        """Of everything that the weights depend on and that is known here; what the data hold is not."""
+        said = json.dumps(self.config.model_dump(mode="json", exclude={"card", "out"}), sort_keys=True)
+        return hashlib.sha256(f"{said}\0{self.data_root}\0{torch.__version__}".encode()).hexdigest()
 
     def mix(self) -> Mix:
         """Makes the datasets: reads, decodes and prepares, which may take minutes at the first time."""

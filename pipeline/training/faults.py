@@ -29,9 +29,12 @@ class Faults:
     outage: float = 0.12
 
     def apply(self, session: LabelledSession, rng: np.random.Generator) -> LabelledSession:
+        return replace(session, events={name: self._lossy(session.events[name], rng) for name in self.kept(session, rng)})
+
+    def kept(self, session: LabelledSession, rng: np.random.Generator) -> list[str]:
+        """The inputs that this session has: one at least."""
         kept = [name for name in session.events if rng.random() >= self.without.get(name, 0.0)]
-        kept = kept or [list(session.events)[int(rng.integers(len(session.events)))]]
-        return replace(session, events={name: self._lossy(session.events[name], rng) for name in kept})
+        return kept or [list(session.events)[int(rng.integers(len(session.events)))]]
 
     def _lossy(self, events: Sequence[Timed], rng: np.random.Generator) -> Sequence[Timed]:
         rate = rng.uniform(0.02, self.max_drop) if rng.random() < self.drop else 0.0

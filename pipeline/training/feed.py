@@ -4,36 +4,56 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pipeline.training.faults import Faults, delayed
 from pipeline.training.segment import Cutter, Segment
-from pipeline.training.session import Dataset
+from pipeline.training.session import Dataset, LabelledSession
 
 DEADLINE_NS = 150_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """Datasets and the share of the training sessions that each gives (any positive numbers)."""
+    """Datasets and the share of the training sessions that each gives (any positive numbers).
+
+    A session that is always the same by its name (`LabelledSession.fixed`) and that nothing but a missing input happens to is cut once.
+    """
 
     datasets: tuple[Dataset, ...]
     shares: tuple[float, ...]
+    cut: dict[str, Segment] = field(default_factory=dict)
 
     def segments(self, cutter: Cutter, faults: Faults, deadline_share: float, rng: np.random.Generator) -> Iterator[Segment]:
         """Without end: a session of some dataset, with faults, in waiting mode or (deadline_share) as it would arrive by a deadline."""
         streams = [dataset.sessions("train", rng) for dataset in self.datasets]
         shares = np.array(self.shares) / sum(self.shares)
         while True:
-            session = faults.apply(next(streams[int(rng.choice(len(streams), p=shares))]), rng)
+            session = next(streams[int(rng.choice(len(streams), p=shares))])
+            if session.fixed and not (deadline_share or faults.drop or faults.outage):
+                yield without(self._cut(session, cutter), faults.kept(session, rng))
+                continue
+            session = faults.apply(session, rng)
             if rng.random() < deadline_share:
                 yield cutter.cut(delayed(session, rng), mode="deadline", deadline_ns=DEADLINE_NS)
             else:
                 yield cutter.cut(session)
+
+    def _cut(self, session: LabelledSession, cutter: Cutter) -> Segment:
+        if session.name not in self.cut:
+            self.cut[session.name] = cutter.cut(session)
+        return self.cut[session.name]
+
+
+def without(segment: Segment, kept: Collection[str]) -> Segment:
+    """The segment as if the other inputs had never existed."""
+    table = {name: rows if name in kept else np.full_like(rows, -1) for name, rows in segment.table.items()}
+    packets = {name: rows if name in kept else rows[:0] for name, rows in segment.packets.items()}
+    return replace(segment, table=table, packets=packets)
 
 
 @contextmanager

@@ -1,31 +1,31 @@
-"""The training loop: AdamW, a warm-up and a cosine, class weights, early stopping on validation, the best weights kept."""
+"""The training loop: steps, validation, early stopping, the best weights kept, and going on where a killed run stopped."""
 
 from __future__ import annotations
 
 import copy
-import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from operators.network import FusionNetwork
-from pipeline.evaluate import Encoded, accuracy, average_precision, presence_patterns, recall
+from pipeline.training.augment import Augment, augmented
 from pipeline.training.batch import Batch, Hops, forward, make_batch
-from pipeline.training.network import InTraining
-from pipeline.training.segment import UNLABELLED, Segment
+from pipeline.training.checkpoint import Checkpoints, Saved
+from pipeline.training.losses import Loss, LossTerm
+from pipeline.training.optimise import Optimiser, Schedule, make_optimiser, share_of_rate
+from pipeline.training.segment import Segment
 from pipeline.training.sync import SyncLoss
-
-VALIDATE_EVERY = 3
-"""Neighbouring decisions are nearly alike: a third of them tells as much."""
+from pipeline.training.validation import class_weights, validate
 
 Share = Annotated[float, Field(ge=0, le=1)]
+PLAIN = LossTerm.model_validate({"kind": "cross_entropy"})
 
 
 class LoopConfig(BaseModel):
@@ -38,6 +38,11 @@ class LoopConfig(BaseModel):
     steps: int = Field(60, ge=1)
     batch: int = Field(4, ge=1)
     windows: int = Field(24, ge=1)
+    optimiser: Optimiser = "adamw"
+    schedule: Schedule = "cosine"
+    losses: tuple[LossTerm, ...] = Field(
+        (LossTerm.model_validate({"kind": "cross_entropy"}),), min_length=1, description="their weighted sum is descended"
+    )
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
     warm_up: Share = Field(0.1, description="part of all steps")
@@ -51,8 +56,10 @@ class LoopConfig(BaseModel):
     threads: int = Field(2, ge=1)
     deadline_share: Share = Field(0.3, description="sessions that arrive with delays and are cut off at a deadline")
     without: dict[str, Share] = Field(default_factory=dict, description="input -> share of the sessions that lack it")
+    augment: dict[str, Augment] = Field(default_factory=dict, description="input -> what is done to its packets")
     drop: Share = 0.2
     outage: Share = 0.12
+    tensorboard: bool = Field(False, description="also write an event file for TensorBoard into the model directory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,63 +89,84 @@ class History:
 Report = Callable[[int, int, float], None]
 """Told after every step: (step, of so many, loss)."""
 
+Feed = Callable[[int, int], AbstractContextManager[Iterator[Segment]]]
+"""(epoch, how many segments) -> the segments of an epoch, the same at every call; epoch -1 is what comes before the first."""
+
 
 def fit(
     network: FusionNetwork,
     config: LoopConfig,
-    feed: Iterator[Segment],
+    feed: Feed,
     validation: Sequence[Segment],
     *,
+    sample: Sequence[Segment],
     labels: Sequence[str],
     hops: Hops,
     report: Report = lambda step, total, loss: None,
     tell: Callable[[Epoch], None] = lambda epoch: None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
-    """Trains the network in place and leaves the best epoch's weights in it. Same seed, feed and machine: same weights."""
-    first = list(itertools.islice(feed, 4 * config.batch))
-    weight = class_weights(first, len(labels), config.balance)
+    """Trains the network in place and leaves the best epoch's weights in it. Same seed, feed and machine: same weights.
+
+    sample: some training segments, for the weights of the classes. checkpoints: where to go on from and what to keep after each epoch.
+    """
+    weight = class_weights(sample, len(labels), config.balance)
+    loss = Loss(config.losses, labels, weight, config.label_smoothing)
     sync = SyncLoss(network, label=list(labels).index(config.sync_label) if config.sync_label else -1)
-    descent = _Descent(network, sync, config, itertools.chain(first, feed), weight, hops, report)
-    descent.run(config.sync_steps, sync_only=True)
+    descent = _Descent(network, sync, config, loss, hops, report)
     history, best = History(), copy.deepcopy(network.state_dict())
-    for number in range(config.epochs):
-        loss, sync_loss = descent.run(config.steps)
+    saved = None if checkpoints is None else checkpoints.load()
+    if saved is not None:
+        history, best = _go_on(descent, saved)
+    elif config.sync_steps:
+        with feed(-1, config.sync_steps * config.batch) as segments:
+            descent.run(segments, config.sync_steps, sync_only=True)
+    while len(history.epochs) < config.epochs and (not history.epochs or history.stale() < config.patience):
+        number = len(history.epochs)
+        with feed(number, config.steps * config.batch) as segments:
+            mean, sync_mean = descent.run(segments, config.steps)
         made = validate(network, validation, labels)
-        epoch = Epoch(number=number, loss=loss, sync_loss=sync_loss, score=made["score"], validation=made)
+        epoch = Epoch(number=number, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
         history.epochs.append(epoch)
         tell(epoch)
         if history.best is epoch:
             best = copy.deepcopy(network.state_dict())
-        if history.stale() >= config.patience:
-            break
+        if checkpoints is not None:
+            _keep(checkpoints, descent, history, best)
     sync.close()
     network.load_state_dict(best)
     network.eval()
     return history
 
 
+def _keep(checkpoints: Checkpoints, descent: _Descent, history: History, best: dict[str, Tensor]) -> None:
+    tensors, state = descent.snapshot()
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    epochs = [asdict(epoch) for epoch in history.epochs]
+    checkpoints.save(len(epochs), tensors, {"descent": state, "epochs": epochs})
+
+
+def _go_on(descent: _Descent, saved: Saved) -> tuple[History, dict[str, Tensor]]:
+    descent.restore(saved.tensors, saved.state["descent"])
+    return History([Epoch(**epoch) for epoch in saved.state["epochs"]]), _under("best.", saved.tensors)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 class _Descent:
     """The steps of a training run, counted through."""
 
-    def __init__(
-        self,
-        network: FusionNetwork,
-        sync: SyncLoss,
-        config: LoopConfig,
-        feed: Iterator[Segment],
-        weight: Tensor,
-        hops: Hops,
-        report: Report,
-    ) -> None:
-        self._network, self._sync, self._config, self._feed = network, sync, config, feed
-        self._weight, self._hops, self._report = weight, hops, report
+    def __init__(self, network: FusionNetwork, sync: SyncLoss, config: LoopConfig, loss: Loss, hops: Hops, report: Report) -> None:
+        self._network, self._sync, self._config = network, sync, config
+        self._loss, self._hops, self._report = loss, hops, report
         self._rng = np.random.default_rng((config.seed, 1))
         self._parameters = [*network.parameters(), *sync.parameters()]
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self._optimiser = make_optimiser(config.optimiser, self._parameters, config.learning_rate, config.weight_decay)
         self._done, self._total = 0, config.sync_steps + config.epochs * config.steps
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, lambda step: _rate(step / self._total, config.warm_up))
 
-    def run(self, steps: int, *, sync_only: bool = False) -> tuple[float, float]:
+    def run(self, segments: Iterator[Segment], steps: int, *, sync_only: bool = False) -> tuple[float, float]:
         """So many steps; gives the means of the loss and of the sync loss.
 
         sync_only takes a quarter of the windows: that loss looks at all their steps.
@@ -147,8 +175,8 @@ class _Descent:
         sums = np.zeros(2)
         windows = max(1, self._config.windows // 4) if sync_only else self._config.windows
         for _ in range(steps):
-            batch = make_batch(list(itertools.islice(self._feed, self._config.batch)), windows, self._hops, self._rng)
-            losses = self._step(batch, sync_only=sync_only)
+            batch = make_batch(list(islice(segments, self._config.batch)), windows, self._hops, self._rng)
+            losses = self._step(augmented(batch, self._config.augment, self._rng), sync_only=sync_only)
             sums += losses
             self._done += 1
             self._report(self._done, self._total, losses[0])
@@ -161,49 +189,43 @@ class _Descent:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
             logits = forward(self._network, batch)
             agreement = self._sync(batch)
-        known = F.cross_entropy(logits.float(), batch.label, weight=self._weight, label_smoothing=config.label_smoothing)
+        known = self._loss(logits, batch.label) + self._alone(batch)
         loss = agreement + 0 * known if sync_only else known + config.sync * agreement
         self._optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        for group in self._optimiser.param_groups:
+            group["lr"] = config.learning_rate * share_of_rate(config.schedule, self._done / self._total, config.warm_up)
         self._optimiser.step()
-        self._schedule.step()
         return float(loss.detach()), float(agreement.detach())
 
+    def _alone(self, batch: Batch) -> Tensor | float:
+        """What each input says by itself."""
+        if not self._loss.alone:
+            return 0.0
+        logits = [forward(self._network, batch, keep=(name,)) for name in batch.table]
+        self._sync(batch)  # these passes are no business of the sync loss: let it forget what it noted
+        plain = torch.stack([self._loss.plain(part, batch.label) for part in logits]).mean()
+        return self._loss.alone * plain
 
-def _rate(progress: float, warm_up: float) -> float:
-    """Linear up, then half a cosine down to 0."""
-    if progress < warm_up:
-        return (progress + 1e-3) / (warm_up + 1e-3)
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / max(1e-9, 1 - warm_up)))
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next step depends on: tensors by name, and plain values."""
+        tensors = {f"network.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        tensors |= {f"sync.{name}": tensor for name, tensor in self._sync.state_dict().items()}
+        for number, parameter in enumerate(self._parameters):
+            tensors |= {
+                f"optimiser.{number}.{name}": torch.as_tensor(value)
+                for name, value in self._optimiser.state[parameter].items()
+                if value is not None
+            }
+        tensors["random"] = torch.get_rng_state()
+        return tensors, {"done": self._done, "rng": self._rng.bit_generator.state}
 
-
-def class_weights(segments: Sequence[Segment], labels: int, balance: float) -> Tensor:
-    """(labels,) float32, mean 1 over the decisions: (1 / frequency) ** balance; a label that was not met counts as the rarest."""
-    met = np.concatenate([segment.label[segment.label != UNLABELLED] for segment in segments])
-    counts = np.bincount(met, minlength=labels).astype(float)
-    counts = np.maximum(counts, counts[counts > 0].min(initial=np.inf) if counts.any() else 1.0)
-    weight = (1 / counts) ** balance
-    return torch.from_numpy(weight * counts.sum() / (weight * counts).sum()).float()
-
-
-def validate(network: FusionNetwork, segments: Sequence[Segment], labels: Sequence[str]) -> dict[str, float]:
-    """Figures with every stream there, the accuracy with each one missing, and their sum-up `score`."""
-    encoded = Encoded(InTraining(network), segments, every=VALIDATE_EVERY)
-    inputs = list(segments[0].packets)
-    whole = encoded.score(inputs)
-    made = {"accuracy": accuracy(whole)}
-    for index, label in enumerate(labels):
-        made[f"recall_{label}"] = recall(whole, index)
-        made[f"ap_{label}"] = average_precision(whole.scores[:, index], whole.label == index)
-    lacking = {name: keep for name, keep in presence_patterns(inputs).items() if name.startswith("without")}
-    made |= {f"accuracy_{name}": accuracy(encoded.score(keep)) for name, keep in lacking.items()}
-    made["score"] = _sum_up(made)
-    return made
-
-
-def _sum_up(made: Mapping[str, float]) -> float:
-    """Mean recall and mean AP of the labels that occur count most; a fifth is for missing streams."""
-    whole = [value for name, value in made.items() if name.startswith(("recall_", "ap_")) and not math.isnan(value)]
-    lacking = [value for name, value in made.items() if name.startswith("accuracy_")]
-    return float(0.8 * np.mean(whole) + 0.2 * np.mean(lacking)) if lacking else float(np.mean(whole))
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        self._network.load_state_dict(_under("network.", tensors))
+        self._sync.load_state_dict(_under("sync.", tensors))
+        for number, parameter in enumerate(self._parameters):
+            self._optimiser.state[parameter] = _under(f"optimiser.{number}.", tensors)
+        torch.set_rng_state(tensors["random"])
+        self._done = state["done"]
+        self._rng.bit_generator.state = state["rng"]

@@ -19,9 +19,10 @@ class InTraining:
     def __init__(self, network: FusionNetwork) -> None:
         self._network = network.eval()
 
-    def encode(self, stream: str, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return np.asarray(self._network.encode(stream, torch.from_numpy(batch)).float().numpy())
+            made = self._network.encode(stream, torch.from_numpy(batch), None if before is None else torch.from_numpy(before))
+            return np.asarray(made.float().numpy())
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         with torch.inference_mode():

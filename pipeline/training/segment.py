@@ -10,7 +10,7 @@ Training encodes each packet of a segment once and gathers, as serving does with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import merge
 from typing import Any
 
@@ -37,6 +37,7 @@ class Segment:
     label      int64 (windows,): index into the model's labels, UNLABELLED where the truth says nothing
     condition  kind of scene, by window
     start_ns   int64 (windows,): where the span begins that the window's decision is about
+    carried    inputs whose embeddings depend on the one before -> length of an embedding; their packets are in the order of encoding
     """
 
     name: str
@@ -45,6 +46,7 @@ class Segment:
     label: NDArray[np.int64]
     condition: list[str]
     start_ns: NDArray[np.int64]
+    carried: Mapping[str, int] = field(default_factory=dict)
 
 
 class Cutter:
@@ -78,6 +80,7 @@ class Cutter:
             label=np.array(labels, np.int64),
             condition=conditions,
             start_ns=np.array(starts, np.int64),
+            carried={name: rule.dim for name, rule in self._rules.items() if rule.carry},
         )
 
     def _windows(self, session: LabelledSession, mode: Mode, deadline_ns: int) -> Iterator[AlignedWindow]:

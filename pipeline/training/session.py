@@ -32,6 +32,7 @@ class LabelledSession:
 
     events    input of the model -> its events in order of due time, ending with Closed; an input that is left out never existed
     truth     in order, not overlapping; what no span covers has no label and is not trained on
+    fixed     whoever asks for a session of this name gets this one
     prepared  inputs whose events have been through the model's transforms already (crops that were cached, for example)
     """
 
@@ -39,6 +40,7 @@ class LabelledSession:
     events: Mapping[str, Sequence[Timed]]
     truth: Sequence[Truth]
     prepared: frozenset[str] = field(default_factory=frozenset)
+    fixed: bool = False
 
 
 class Dataset(Protocol):

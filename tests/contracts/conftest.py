@@ -18,12 +18,14 @@ from pipeline.sources.playlist import Playlist
 from pipeline.sources.session import Recorded
 from pipeline.sources.stream import Stream
 from pipeline.sources.synthetic import Scene
+from pipeline.sources.table import TableRows
 
 MAKERS: dict[str, Callable[[Path], Source]] = {
     "MediaFile": lambda folder: MediaFile(path=clip(folder / "clip.mkv")),
     "Playlist": lambda folder: Playlist(paths=[clip(folder / "1.mkv"), pictures(folder / "2.mkv"), clip(folder / "3.mkv")], gap_ms=130),
     "Scene": lambda _: Scene(seconds=2.5, seed=3, width=96, height=72, fps=12.5),
     "Recorded": lambda folder: recorded(folder / "clip.mkv", folder / "session"),
+    "TableRows": lambda folder: TableRows(path=rows(folder / "rows.csv"), streams={"audio": "a", "imu": ["x", "y"]}, time="ms", hold_ms=10),
     "Faulty": lambda folder: Faulty(MediaFile(path=clip(folder / "clip.mkv")), TROUBLE, fault_seed=1),
 }
 LIVE_MAKERS: dict[str, Callable[[], Live]] = {
@@ -41,6 +43,13 @@ TROUBLE = {
 
 def clip(path: Path) -> Path:
     return write_media(path, sound=clicks(1.1, 16000, [0.5]), cues=[(100, 350, "one"), (300, 700, "two")])
+
+
+def rows(path: Path) -> Path:
+    """30 rows 50 ms apart; every third has no x."""
+    lines = [f"{50 * row},{row},{'' if row % 3 == 0 else row / 2},{-row}" for row in range(30)]
+    path.write_text("\n".join(["ms,a,x,y", *lines]) + "\n")
+    return path
 
 
 def pictures(path: Path) -> Path:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import io
 import json
+from dataclasses import replace
 from errno import ENOSPC
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def test_an_arrow_stream_gives_the_decisions_back(tmp_path):
         sink.decision(one)
     sink.close()
     rows = pa.ipc.open_stream(tmp_path / "out.arrow").read_all().to_pylist(maps_as_pydicts="strict")
-    assert rows == [{name: one.to_json()[name] for name in FIELDS} for one in made]
+    assert rows == [{name: one.to_json()[name] for name in (*FIELDS, "attribution")} for one in made]
 
 
 def test_an_arrow_stream_that_was_killed_can_be_read_up_to_its_last_batch(tmp_path):
@@ -278,6 +279,16 @@ def test_the_live_view_of_a_stream_without_a_known_drift_shows_a_dash():
     sink.close()
     assert "-3 ppm" in rows["video"]
     assert "ppm" not in rows["audio"]
+
+
+def test_the_live_view_says_what_each_stream_did_for_the_label_where_a_decision_does():
+    sink = screen(120)
+    sink.status(status())
+    sink.decision(replace(decision(), attribution={"video": 1.234, "audio": -0.5, "text": 0.0}))
+    rows = {line.split()[0]: line for line in shown(sink, 120).splitlines() if line.strip()}
+    sink.close()
+    assert "+1.23" in rows["video"]
+    assert "-0.50" in rows["audio"]
 
 
 def test_the_live_view_draws_at_most_ten_times_a_second():

@@ -11,7 +11,11 @@ from operators.fusion import InputLayout, Layout
 from operators.fusion.attention import AttentionHead
 from operators.fusion.concat import ConcatHead
 from operators.fusion.late import LateHead
+from operators.fusion.mean import MeanHead
+from operators.fusion.product import ProductHead
 from operators.fusion.steps import Fill, InstantPool, LocalCorrelation
+from operators.fusion.tensor import TensorHead
+from operators.fusion.weighted import WeightedHead
 
 LAYOUTS = {
     "three": Layout(
@@ -52,6 +56,7 @@ def pairs():
 def test_the_heads_that_models_name_are_here_and_take_three_streams():
     taken = {case.values[0] for case in pairs() if case.values[1] is LAYOUTS["three"]}
     assert {ConcatHead, AttentionHead, LateHead} <= taken == set(heads())
+    assert len(taken) == 13
 
 
 @pytest.fixture(autouse=True)
@@ -141,8 +146,37 @@ def test_a_head_that_sees_both_streams_learns_to_tell_a_dubbed_voice(head):
     assert accuracy_on_dubbed(head) > 0.85
 
 
-def test_the_late_head_cannot_tell_a_dubbed_voice():
-    assert accuracy_on_dubbed(LateHead) < 0.65
+@pytest.mark.parametrize("head", [LateHead, ProductHead])
+def test_a_head_that_joins_verdicts_cannot_tell_a_dubbed_voice(head):
+    assert accuracy_on_dubbed(head) < 0.65
+
+
+def test_a_product_of_too_many_streams_is_refused_before_it_is_built():
+    inputs = {f"s{number}": InputLayout(steps=1, dim=2) for number in range(6)}
+    with pytest.raises(ContractError, match="6 streams of rank 12 make a product of 4826809 entries, 65536 are allowed"):
+        TensorHead(Layout(inputs=inputs, labels=2, instant=0.5))
+
+
+@pytest.mark.parametrize("head", [MeanHead, WeightedHead, ProductHead])
+def test_a_stream_that_is_missing_has_no_vote(head):
+    layout = LAYOUTS["three"]
+    made = head(layout, width=16).eval()
+    features, presence = sample(layout)
+    presence["text"] = torch.zeros(5, 1)
+    before = made(features, presence)
+    with torch.no_grad():
+        made.opinions["text"].classify[-1].bias += 100 * torch.randn(3)
+    assert torch.allclose(made(features, presence), before)
+
+
+def test_the_mean_of_streams_that_agree_is_their_verdict():
+    made = MeanHead(LAYOUTS["three"], width=16).eval()
+    for opinion in made.opinions.values():
+        torch.nn.init.zeros_(opinion.classify[-1].weight)
+        opinion.classify[-1].bias.data = torch.tensor([0.5, 0.3, 0.2]).log()
+    features, _ = sample(LAYOUTS["three"])
+    logits = made(features, {name: torch.ones(5, shape.steps) for name, shape in LAYOUTS["three"].inputs.items()})
+    assert torch.allclose(torch.softmax(logits, 1), torch.tensor([0.5, 0.3, 0.2]), atol=1e-3)
 
 
 def test_correlation_is_highest_at_the_delay_between_the_streams():

@@ -16,7 +16,7 @@ from pipeline.ports import StreamSpec, Wanted
 from pipeline.session.disk import Disk
 from pipeline.session.importing.place import place
 from pipeline.session.labels import label_name
-from pipeline.session.layout import NOTES, Recording, append_line
+from pipeline.session.layout import NOTES, Recording
 from pipeline.session.manifest import Manifest, RecordedInput, write_manifest
 from pipeline.session.scribe import DirectScribe
 from pipeline.session.streamlog import SourceRecorder
@@ -38,8 +38,8 @@ def import_media(path: Path, store: Path, progress: Progress = lambda at_ns, end
         specs, end_ns = _copy(path, made.folder, progress)
         made_at = _creation(path)
         if made_at is not None:
-            append_line(made.folder / NOTES, {"anchor": {"session_ns": 0, "utc": made_at}})
-        append_line(made.folder / NOTES, {"end": {"state": "ended", "now_ns": end_ns, "decisions": 0}, "utc": wall_utc()})
+            Disk().append_line(made.folder / NOTES, {"anchor": {"session_ns": 0, "utc": made_at}})
+        Disk().append_line(made.folder / NOTES, {"end": {"state": "ended", "now_ns": end_ns, "decisions": 0}, "utc": wall_utc()})
         write_manifest(made.folder, _manifest(path, specs, created))
     return made.final
 

@@ -1,0 +1,39 @@
+"""Every fusion head as a small network of three streams, and as the ONNX graph of it; made once in a test session."""
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+import torch
+from tiny_model import tiny_spec
+
+import operators.fusion
+from operators.network import build_network
+from pipeline.export import fuse_graph
+from pipeline.model import parse_spec
+
+
+def head_names():
+    """`operators.fusion.x:XHead` of every class called ...Head; a new file is tested by being there."""
+    stems = sorted(path.stem for path in Path(operators.fusion.__file__).parent.glob("[a-z]*.py"))
+    modules = [importlib.import_module(f"operators.fusion.{stem}") for stem in stems]
+    return [f"{module.__name__}:{name}" for module in modules for name, value in vars(module).items() if _is_head(name, value, module)]
+
+
+def _is_head(name, value, module):
+    return name.endswith("Head") and value.__module__ == module.__name__
+
+
+@cache
+def head_network(head):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        spec = parse_spec(tiny_spec(head=head), "tiny")
+        return build_network(spec).eval(), spec
+
+
+@cache
+def head_graph(head):
+    """The bytes of fuse.onnx."""
+    network, spec = head_network(head)
+    return fuse_graph(network, spec)

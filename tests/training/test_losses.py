@@ -1,0 +1,99 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.training.augment import Augment, augmented
+from pipeline.training.batch import Batch
+from pipeline.training.losses import Loss, LossTerm
+from pipeline.training.optimise import make_optimiser, share_of_rate
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 3.0], [1.0, 0.0, 0.0]])
+LABEL = torch.tensor([0, 1, 2, 2])
+WEIGHT = torch.tensor([1.0, 2.0, 0.5])
+
+
+def loss(*terms, smoothing=0.0, weight=WEIGHT):
+    return Loss([LossTerm.model_validate(term) for term in terms], ["low", "mid", "high"], weight, smoothing)
+
+
+def test_cross_entropy_weighs_the_classes():
+    wanted = F.cross_entropy(LOGITS, LABEL, weight=WEIGHT)
+    assert loss({"kind": "cross_entropy"})(LOGITS, LABEL) == pytest.approx(wanted.item())
+
+
+def test_focal_without_gamma_is_cross_entropy_and_with_it_counts_the_easy_ones_less():
+    plain, focal = loss({"kind": "focal", "gamma": 0})(LOGITS, LABEL), loss({"kind": "focal", "gamma": 2})(LOGITS, LABEL)
+    assert plain == pytest.approx(F.cross_entropy(LOGITS, LABEL, weight=WEIGHT).item())
+    easy, hard = torch.tensor([[5.0, 0.0, 0.0]]), torch.tensor([[-1.0, 0.0, 0.0]])
+    first = torch.tensor([0])
+    by_gamma = [loss({"kind": "focal", "gamma": gamma}) for gamma in (0, 2)]
+    kept = [(made(easy, first) / made(hard, first)).item() for made in by_gamma]
+    assert kept[1] < 0.01 * kept[0]
+    assert focal < plain
+
+
+def test_regression_is_the_squared_error_of_the_expected_value():
+    made = loss({"kind": "regression", "values": {"low": 0.0, "mid": 1.0, "high": 4.0}})
+    sure = torch.tensor([[50.0, 0.0, 0.0], [0.0, 50.0, 0.0]])
+    assert made(sure, torch.tensor([1, 2])) == pytest.approx((1 + 9) / 2)
+
+
+def test_a_regression_without_a_value_for_every_label_is_refused():
+    with pytest.raises(ValueError, match=r"wants a value for each of low, mid, high, got \['low'\]"):
+        loss({"kind": "regression", "values": {"low": 1.0}})
+
+
+def test_several_losses_are_a_weighted_sum():
+    terms = [{"kind": "cross_entropy", "weight": 2.0}, {"kind": "focal", "weight": 0.5}]
+    assert loss(*terms)(LOGITS, LABEL) == pytest.approx(
+        (2 * loss(terms[0] | {"weight": 1.0})(LOGITS, LABEL) + loss(terms[1])(LOGITS, LABEL)).item()
+    )
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "steps"])
+def test_every_schedule_warms_up_and_never_rises_after(schedule):
+    shares = [share_of_rate(schedule, step / 100, 0.1) for step in range(101)]
+    assert shares[0] < 0.02
+    assert shares[10] == pytest.approx(1.0)
+    assert all(a >= b - 1e-12 for a, b in pairwise(shares[10:]))
+    assert shares[-1] == pytest.approx({"cosine": 0, "linear": 0, "constant": 1, "steps": 1e-3}[schedule], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop"])
+def test_every_optimiser_descends(name):
+    weight = torch.nn.Parameter(torch.tensor([3.0]))
+    made = make_optimiser(name, [weight], 0.05, 0.0)
+    for _ in range(50):
+        made.zero_grad()
+        weight.square().sum().backward()
+        made.step()
+    assert abs(weight.item()) < 2.0
+
+
+def batch():
+    packets = {"a": torch.arange(12.0).reshape(4, 3), "t": torch.arange(4)[:, None], "p": torch.full((4, 2, 2), 100, dtype=torch.uint8)}
+    packets["p"][0] = 250
+    table = {name: torch.arange(4)[:, None] for name in packets}
+    ends = torch.zeros(4, dtype=torch.long)
+    return Batch(packets=packets, table=table, label=ends, around=ends[:, None], place=ends, lengths=dict.fromkeys(packets, (2, 2)))
+
+
+def test_noise_is_in_deviations_of_each_number_and_leaves_tokens_and_the_given_batch_alone():
+    given = batch()
+    rules = {name: Augment.model_validate({"noise": 0.5}) for name in given.packets}
+    made = augmented(given, rules, np.random.default_rng(0))
+    assert torch.equal(made.packets["t"], given.packets["t"])
+    assert torch.equal(given.packets["a"], batch().packets["a"])
+    moved = (made.packets["a"] - given.packets["a"]) / given.packets["a"].std(0, correction=0)
+    assert 0.2 < moved.std() < 0.8
+    assert made.packets["p"].dtype == torch.uint8
+    assert made.packets["p"].float().std() > 0
+
+
+def test_dropped_steps_are_missing_steps():
+    made = augmented(batch(), {"a": Augment.model_validate({"drop": 0.5})}, np.random.default_rng(1))
+    assert 0 < (made.table["a"] == -1).sum() < 4
+    assert (made.table["t"] >= 0).all()
