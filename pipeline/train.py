@@ -23,7 +23,7 @@ from pipeline.training.config import Training
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, History, Report, fit
-from pipeline.training.network import InTraining, normalise
+from pipeline.training.network import InTraining, begin_with, normalise
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
 from pipeline.training.transforms import chains
@@ -45,6 +45,8 @@ def train(config_path: Path, *, out: Path | None = None, progress: bool = True, 
     model = Model(training.folder, config.model, "")
     cutter = Cutter(model, chains(config.model, training.file, training.folder))
     network = build_network(config.model)
+    if training.start is not None:
+        begin_with(network, training.start)
     console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
     validation = _finite(mix, cutter, "validation", training)
     with _bar(console) as report:
@@ -77,7 +79,8 @@ def _fit(
     faults = Faults(without=dict(loop.without), drop=loop.drop, outage=loop.outage)
     with ahead(lambda: mix.segments(cutter, faults, loop.deadline_share, rng)) as feed:
         first = list(itertools.islice(feed, NORMALISE_OVER))
-        normalise(network, first)
+        if training.start is None:
+            normalise(network, first)
         return fit(
             network,
             loop,
