@@ -63,3 +63,14 @@ def test_a_snapshot_owns_its_containers():
     ]
     assert isinstance(window, AlignedWindow)
     assert [one.start_ns for one in window.slots["cam"].packets] == [0]
+
+
+def test_an_aligner_restored_after_the_end_knows_that_it_ended():
+    config = AlignConfig(streams=CONFIG.streams, length_ns=100, hop_ns=100, mode="deadline", deadline_ns=50)
+    ended, again = Aligner(config), Aligner(config)
+    for event in (packet("cam", 0), Closed(stream="cam", time_ns=100), Closed(stream="mic", time_ns=100)):
+        list(ended.process(event))
+    assert ended.next_deadline_ns() is None
+    again.restore(ended.snapshot())
+    assert again.next_deadline_ns() is None
+    assert list(again.process(Tick(now_ns=10**9))) == []
