@@ -1,6 +1,6 @@
 """The hop: from a packet stamped in one process to the packet in the aligner of another, beside a bare ZeroMQ floor.
 
-    python benchmarks/hop.py [--seconds 20]
+    python -m benchmarks.hop [--seconds 20]
 
 Traffic: 30 pictures a second of 150 KB and 50 sound blocks a second of 20 ms, as one source would send them. The floor is the
 same traffic as plain multipart messages, PUSH to PULL, a time stamp and the bytes: no header, no queue, no policy, no aligner.
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import zmq
 
+from benchmarks.machine import where_and_when
 from operators.align import Aligner
 from operators.packet import AudioBlock, Dropped, Frame, Packet, StreamEvent, Watermark
 from operators.window import AlignConfig, StreamRule
@@ -136,7 +137,7 @@ def measure(kind: str, seconds: float) -> tuple[Heard, float]:
     """What was heard, and the CPU share of both processes."""
     clock = SystemClock()
     with tempfile.TemporaryDirectory() as folder, zmq.Context() as context:
-        command = [sys.executable, __file__, "--seconds", str(seconds), "--send", kind, "--folder", folder]
+        command = [sys.executable, "-m", "benchmarks.hop", "--seconds", str(seconds), "--send", kind, "--folder", folder]
         sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         listen = hear_edge if kind == "edge" else hear_floor
         heard = listen(context, folder, clock, lambda: sender.poll() is not None)
@@ -154,6 +155,7 @@ def main() -> None:
     if options.send:
         send(options.send, options.folder, options.seconds)
         return
+    print(f"{where_and_when()}\n")
     print("| round | way | stream | packets | p50 ms | p99 ms | max ms | CPU of both |\n|---|---|---|---:|---:|---:|---:|---:|")
     for number in range(options.rounds):
         for kind in ("floor", "edge"):

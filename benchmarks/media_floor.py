@@ -1,6 +1,6 @@
 """What reading a media file costs: bare PyAV (decode, resize, resample) beside MediaFile, in one run.
 
-python benchmarks/media_floor.py [FILE] [--repeat N]; without FILE the demo scene. CPU seconds per second of media, the best of N rounds.
+python -m benchmarks.media_floor [FILE] [--repeat N]; without FILE the demo scene. CPU seconds per second of media, the best of N rounds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The shipped model `speaking` on speech and scenes it was not trained on: what every stream is worth, clean and in noise.
 
-    python benchmarks/speaking.py [--model speaking] [--config configs/train/speaking.yaml] [--set a.b=c] [--sessions 35] [--json out.json]
+    python -m benchmarks.speaking [--model speaking] [--config configs/train/speaking.yaml] [--set a.b=c] [--sessions 35] [--json out.json]
 
 GRID clips of the test split (by clip; the one speaker is known to the model), composed into three suites of sessions: `plain`,
 `mixed-in` (somebody else is heard while the face is silent, or beside it) and `dubbed` (the face talks, but another sentence is

@@ -5,8 +5,9 @@ Written in numpy because OpenCV 5 no longer carries its own evaluator. The table
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import cv2
@@ -14,23 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 24
+FEW = 96
+"""Windows, from which on the stages left are tried all at once."""
 # The eight cells around the middle one, clockwise from the upper left, as 3 * row + column; the first is the highest bit.
 _RING = np.array([0, 1, 2, 5, 8, 7, 6, 3])
 _BITS = np.array([128, 64, 32, 16, 8, 4, 2, 1], np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """Some rules that are summed up: a window goes on if it reaches the threshold.
+class Rules:
+    """x, y: int64 (rules, 4), the corners of each rule's 3 x 3 cells within the window. votes: float32 (rules, 256), by the cells' code."""
 
-    x, y   int64 (rules, 4): the corners of each rule's 3 x 3 cells within the window
-    votes  float32 (rules, 256): what each code of the cells counts
-    """
-
-    threshold: float
     x: NDArray[np.int64]
     y: NDArray[np.int64]
     votes: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage(Rules):
+    """Some rules that are summed up: a window goes on if it reaches the threshold."""
+
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stages(Rules):
+    """The rules of several stages, one after the other; firsts: where each begins. thresholds: (stages, 1)."""
+
+    firsts: NDArray[np.int64]
+    thresholds: NDArray[np.float64]
 
 
 @cache
@@ -41,12 +54,22 @@ def stages() -> tuple[Stage, ...]:
     return tuple(_stage(part.splitlines()) for part in parts)
 
 
+@cache
+def _from(number: int) -> Stages:
+    """All stages from this one on as one."""
+    rest = stages()[number:]
+    x, y, votes = (np.concatenate([getattr(stage, name) for stage in rest]) for name in ("x", "y", "votes"))
+    firsts = np.cumsum([0, *(len(stage.votes) for stage in rest[:-1])])
+    return Stages(x=x, y=y, votes=votes, firsts=firsts, thresholds=np.array([[stage.threshold] for stage in rest]))
+
+
 def _stage(lines: list[str]) -> Stage:
     rules = [line.split() for line in lines[1:]]
     x, y, w, h = np.array([rule[:4] for rule in rules], np.int64).T[:, :, None]
     corners = np.arange(4)
     # The table is rounded to six digits: allow as much.
-    return Stage(float(lines[0]) - 1e-5, x + w * corners, y + h * corners, np.stack([_votes(*rule[4:]) for rule in rules]))
+    votes = np.stack([_votes(*rule[4:]) for rule in rules])
+    return Stage(x=x + w * corners, y=y + h * corners, votes=votes, threshold=float(lines[0]) - 1e-5)
 
 
 def _votes(mask: str, inside: str, outside: str) -> NDArray[np.float32]:
@@ -55,40 +78,56 @@ def _votes(mask: str, inside: str, outside: str) -> NDArray[np.float32]:
     return np.where(member, np.float32(inside), np.float32(outside))
 
 
-def all_windows(pictures: list[NDArray[np.uint8]], *, step: int) -> NDArray[np.int64]:
-    """(n, 3) of (picture, x, y): the upper left corners of the windows on a grid of `step` pixels. pictures: uint8 (h, w)."""
+class Canvas:
+    """Pictures, one below the other: sums over cells are local, so one integral serves all.
+
+    shapes  (height, width) of each
+    """
+
+    def __init__(self, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        self.shapes = tuple((picture.shape[0], picture.shape[1]) for picture in pictures)
+        self._tops, self._width = _layout(self.shapes)
+        canvas = np.zeros((self._tops[-1], self._width), np.uint8)
+        for top, picture in zip(self._tops, pictures, strict=False):
+            canvas[top : top + picture.shape[0], : picture.shape[1]] = picture
+        self._sums = np.asarray(cv2.integral(canvas), np.int32).ravel()
+
+    def passing(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `windows` (n, 3), which must lie inside their pictures, that pass every stage."""
+        base = (self._tops[windows[:, 0]] + windows[:, 2]) * (self._width + 1) + windows[:, 1]
+        for number, stage in enumerate(stages()):
+            if base.size <= FEW:
+                together = _from(number)
+                return windows[(np.add.reduceat(self._rated(base, together), together.firsts) >= together.thresholds).all(axis=0)]
+            passed = self._rated(base, stage).sum(axis=0) >= stage.threshold
+            windows, base = windows[passed], base[passed]
+        return windows
+
+    def _rated(self, base: NDArray[np.int64], rules: Rules) -> NDArray[np.float32]:
+        """(rules, windows): what each rule says of each window."""
+        # Windows are the last axis throughout: numpy's inner loops want to be long.
+        offsets = rules.y[:, :, None] * (self._width + 1) + rules.x[:, None, :]
+        corners = self._sums[offsets[..., None] + base]  # (rules, 4, 4, windows)
+        rows = corners[:, 1:] - corners[:, :-1]
+        cells = (rows[:, :, 1:] - rows[:, :, :-1]).reshape(len(offsets), 9, -1)
+        codes = np.zeros((len(offsets), base.size), np.uint8)
+        for cell, bit in zip(_RING, _BITS, strict=True):
+            codes |= (cells[:, cell] >= cells[:, 4]) * bit
+        return rules.votes[np.arange(len(offsets))[:, None], codes]
+
+
+def _layout(shapes: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int64], int]:
+    """(rows where each picture begins and where the last one ends, width)."""
+    return np.cumsum([0, *(height for height, _ in shapes)]), max(width for _, width in shapes)
+
+
+@lru_cache(maxsize=8)
+def all_windows(shapes: tuple[tuple[int, int], ...], *, step: int) -> NDArray[np.int64]:
+    """(n, 3) of (picture, x, y): the upper left corners of the windows on a grid of `step` pixels; read-only."""
     rows = [np.zeros((0, 3), np.int64)]
-    for number, picture in enumerate(pictures):
-        y, x = np.mgrid[0 : picture.shape[0] - WINDOW + 1 : step, 0 : picture.shape[1] - WINDOW + 1 : step].reshape(2, -1)
+    for number, (height, width) in enumerate(shapes):
+        y, x = np.mgrid[0 : height - WINDOW + 1 : step, 0 : width - WINDOW + 1 : step].reshape(2, -1)
         rows.append(np.stack([np.full(x.size, number), x, y], axis=1))
-    return np.concatenate(rows)
-
-
-def passing(pictures: list[NDArray[np.uint8]], windows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of `windows` (n, 3), which must lie inside their pictures, that pass every stage."""
-    # One canvas with the pictures one below the other: sums over cells are local, so one integral serves all.
-    width = max(picture.shape[1] for picture in pictures)
-    tops = np.cumsum([0, *(picture.shape[0] for picture in pictures)])
-    canvas = np.concatenate([np.pad(picture, ((0, 0), (0, width - picture.shape[1]))) for picture in pictures])
-    sums = np.asarray(cv2.integral(canvas), np.int32).ravel()
-    base = (tops[windows[:, 0]] + windows[:, 2]) * (width + 1) + windows[:, 1]
-    for stage in stages():
-        offsets = stage.y[:, :, None] * (width + 1) + stage.x[:, None, :]
-        passed = _votes_of(sums, base, offsets, stage.votes) >= stage.threshold
-        windows, base = windows[passed], base[passed]
+    windows = np.concatenate(rows)
+    windows.flags.writeable = False
     return windows
-
-
-def _votes_of(
-    sums: NDArray[np.int32], base: NDArray[np.int64], offsets: NDArray[np.int64], votes: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """(windows,): the sum over the rules (axis 0 of offsets and votes)."""
-    # Windows are the last axis throughout: numpy's inner loops want to be long.
-    corners = sums[offsets[..., None] + base]  # (rules, 4, 4, windows)
-    rows = corners[:, 1:] - corners[:, :-1]
-    cells = (rows[:, :, 1:] - rows[:, :, :-1]).reshape(len(offsets), 9, -1)
-    codes = np.zeros((len(offsets), base.size), np.uint8)
-    for cell, bit in zip(_RING, _BITS, strict=True):
-        codes |= (cells[:, cell] >= cells[:, 4]) * bit
-    total: NDArray[np.float32] = votes[np.arange(len(offsets))[:, None], codes].sum(axis=0)
-    return total

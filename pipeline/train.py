@@ -25,7 +25,7 @@ from pipeline.training.config import Training
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, Feed, History, LoopConfig, Report, fit
-from pipeline.training.network import InTraining, normalise
+from pipeline.training.network import InTraining, begin_with, normalise
 from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
@@ -55,6 +55,8 @@ def train(
     model = Model(training.folder, config.model, "")
     cutter = Cutter(model, chains(config.model, training.file, training.folder))
     network = _network(training)
+    if training.start is not None:
+        begin_with(network, training.start)
     checkpoints = Checkpoints(folder.with_name(f"{folder.name}.training"), training.digest)
     if fresh:
         checkpoints.clear()
@@ -106,7 +108,8 @@ def _fit(
     feed = _feed(mix, cutter, config.loop)
     with feed(-2, NORMALISE_OVER) as segments:
         sample = list(segments)
-    normalise(network, sample)
+    if training.start is None:
+        normalise(network, sample)
     saved = checkpoints.load()
     if saved is not None:
         console.print(f"going on after epoch {len(saved.state['epochs'])} of a run that was cut off ({checkpoints.folder})")

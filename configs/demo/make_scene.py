@@ -44,8 +44,29 @@ Style: Default,Arial,16,&Hffffff,0,0,2
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 """What FFmpeg's mov_text encoder wants to know of fonts."""
-HER = {"voice": "en-us+f4", "pitch": 55, "speed": 150}
-HIM = {"voice": "en-us+m3", "pitch": 30, "speed": 155}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """Of espeak-ng. pitch: 0 to 100. speed: words a minute."""
+
+    name: str
+    pitch: int
+    speed: int
+
+    def say(self, espeak: Espeak, text: str, *, faster: float = 1.0) -> Speech:
+        return espeak.say(text, voice=self.name, pitch=self.pitch, speed=round(self.speed * faster))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voices:
+    """hers: of the person in the picture. his: of somebody beside it."""
+
+    hers: Voice
+    his: Voice
+
+
+VOICES = Voices(hers=Voice(name="en-us+f4", pitch=55, speed=150), his=Voice(name="en-us+m3", pitch=30, speed=155))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +118,13 @@ SCRIPT = (
 
 
 def main() -> None:
-    acts, sound, captions = perform(Espeak())
-    write_truth(acts)
+    acts, sound, captions = perform(Espeak(), SCRIPT, VOICES)
+    write_truth(HERE / "truth.jsonl", acts)
     seconds = acts[-1].end_ns / 1e9
     lot = np.random.default_rng(SEED)
     motion = draw_motion(mouth_curves(acts, lot), seconds, lot, liveliness=0.5)
-    write_media(HERE / "scene.mp4", motion, sound + room(len(sound), lot), captions)
+    face = Face(cast(), WIDTH, HEIGHT, np.random.default_rng(SEED))
+    write_media(HERE / "scene.mp4", face, motion, sound + room(len(sound), lot), captions)
     print(f"{seconds:.2f} s, {(HERE / 'scene.mp4').stat().st_size} bytes, {len(truth_of(acts))} spans of truth")
 
 
@@ -110,15 +132,15 @@ def cast() -> Look:
     return replace(draw_look(np.random.default_rng(SEED)), grain=0.8, beard=False, hair_style="long", height=0.6, centre=(0.5, 0.46))
 
 
-def perform(espeak: Espeak) -> tuple[list[Act], NDArray[np.float32], list[tuple[int, int, str]]]:
+def perform(espeak: Espeak, script: Sequence[Line], voices: Voices) -> tuple[list[Act], NDArray[np.float32], list[tuple[int, int, str]]]:
     """The acts, the sound at SOUND_HZ, and the captions (start_ns, end_ns, text)."""
     acts: list[Act] = []
     pieces: list[NDArray[np.float32]] = []
     captions: list[tuple[int, int, str]] = []
-    for line in SCRIPT:
+    for line in script:
         start_ns = acts[-1].end_ns if acts else 0
-        piece = voiced(espeak, line) if line.said else np.zeros(round(line.pause_s * SOUND_HZ), np.float32)
-        acts += acts_of(espeak, line, start_ns, len(piece))
+        piece = voiced(espeak, line, voices) if line.said else np.zeros(round(line.pause_s * SOUND_HZ), np.float32)
+        acts += acts_of(espeak, line, voices, start_ns, len(piece))
         pieces.append(piece)
         caption = line.said if line.shown is None else line.shown
         if caption:
@@ -126,17 +148,16 @@ def perform(espeak: Espeak) -> tuple[list[Act], NDArray[np.float32], list[tuple[
     return acts, np.concatenate(pieces), captions
 
 
-def spoken(espeak: Espeak, line: Line) -> Speech:
+def spoken(espeak: Espeak, line: Line, voices: Voices) -> Speech:
     """What is heard, without the silence before and after it."""
-    who = HER if line.happening == "speaking" else HIM
-    speech = espeak.say(line.said, voice=str(who["voice"]), pitch=int(who["pitch"]), speed=int(who["speed"]))
+    speech = (voices.hers if line.happening == "speaking" else voices.his).say(espeak, line.said)
     start_s, end_s = speech.sounds[0].start_s, speech.sounds[-1].end_s
     cut = speech.data[round(start_s * speech.rate_hz) : round(end_s * speech.rate_hz)]
     return Speech(data=cut, rate_hz=speech.rate_hz, sounds=moved(speech.sounds, -start_s))
 
 
-def voiced(espeak: Espeak, line: Line) -> NDArray[np.float32]:
-    speech = spoken(espeak, line)
+def voiced(espeak: Espeak, line: Line, voices: Voices) -> NDArray[np.float32]:
+    speech = spoken(espeak, line, voices)
     at_s = np.arange(round(len(speech.data) / speech.rate_hz * SOUND_HZ)) / SOUND_HZ
     data = np.interp(at_s, np.arange(len(speech.data)) / speech.rate_hz, speech.data)
     data *= SPEECH_RMS / np.sqrt(np.mean(data**2))
@@ -149,14 +170,14 @@ def voiced(espeak: Espeak, line: Line) -> NDArray[np.float32]:
     return data.astype(np.float32)
 
 
-def acts_of(espeak: Espeak, line: Line, start_ns: int, samples: int) -> list[Act]:
+def acts_of(espeak: Espeak, line: Line, voices: Voices, start_ns: int, samples: int) -> list[Act]:
     """One act, or several where a sentence has pauses."""
     end_ns = start_ns + round(samples * 1e9 / SOUND_HZ)
     if not line.said:
         seen = chewed(line.pause_s) if line.happening == "chewing" else ()
         return [Act(happening=line.happening, start_ns=start_ns, end_ns=end_ns, seen=seen)]
-    heard = spoken(espeak, line).sounds
-    mouthed = espeak.say(line.mouthed, voice=str(HER["voice"]), pitch=55, speed=165).sounds if line.mouthed else ()
+    heard = spoken(espeak, line, voices).sounds
+    mouthed = voices.hers.say(espeak, line.mouthed, faster=1.1).sounds if line.mouthed else ()
     seen = {"speaking": heard, "off_screen": (), "dubbed": mouthed}[line.happening]
     breaks = [(before.end_s, after.start_s) for before, after in pairwise(heard) if after.start_s - before.end_s >= PAUSE_S]
     cuts = [start_ns, *(start_ns + round(time_s * 1e9) for pause in breaks for time_s in pause), end_ns]
@@ -196,20 +217,26 @@ def room(samples: int, lot: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(noise * level, np.float32)
 
 
-def write_truth(acts: Sequence[Act]) -> None:
+def write_truth(path: Path, acts: Sequence[Act]) -> None:
     rows = [{"start_ms": span.start_ns // 1_000_000, "end_ms": span.end_ns // 1_000_000, "label": span.label} for span in truth_of(acts)]
-    (HERE / "truth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_media(path: Path, motion: Motion, sound: NDArray[np.float32], captions: Sequence[tuple[int, int, str]]) -> None:
+def write_media(
+    path: Path,
+    face: Face,
+    motion: Motion,
+    sound: NDArray[np.float32],
+    captions: Sequence[tuple[int, int, str]],
+    preset: str = "veryslow",
+) -> None:
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        video = container.add_stream("libx264", rate=FPS, options={"crf": "27", "preset": "veryslow", "tune": "animation"})
+        video = container.add_stream("libx264", rate=FPS, options={"crf": "27", "preset": preset, "tune": "animation"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         audio = container.add_stream("aac", rate=SOUND_HZ, layout="mono", bit_rate=64_000)
         text = container.add_stream("mov_text")
         text.time_base = Fraction(1, 1000)
         text.codec_context.subtitle_header = ASS_HEADER
-        face = Face(cast(), WIDTH, HEIGHT, np.random.default_rng(SEED))
         blocks = iter(range(0, len(sound), 1024))
         for start_ns, end_ns, caption in captions:
             body = f"0,0,Default,,0,0,0,,{caption}".encode()

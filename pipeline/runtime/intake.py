@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
+import cv2
+
 from operators.operator import Operator, run_chain
 from operators.packet import Closed, Dropped, Packet, StreamEvent, Watermark
 from pipeline.ports import Health, LiveSource, Source, StreamSpec, Tapped, Wanted
@@ -77,6 +79,8 @@ class Intake:
 
     def open(self) -> dict[str, StreamSpec]:
         """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""
+        # For the whole process: waking OpenCV's own threads costs more CPU than they save on pictures of these sizes.
+        cv2.setNumThreads(1)
         specs = {spec.name: spec for spec in self._source.open(self._wanted)}
         if self._log is not None:
             self._log.open(specs.values(), self._source.tap(self._log) if isinstance(self._source, Tapped) else ())

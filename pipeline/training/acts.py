@@ -139,7 +139,7 @@ def _within(
         line.say(voice, at_s + early_s, own=False, from_s=from_s + early_s, until_s=until_s - late_s, gain=gain)
 
 
-SHARES: dict[Act, float] = {plain: 0.40, dubbed: 0.27, mixed_in: 0.12, over: 0.06, still: 0.08, mute: 0.07}
+SHARES: dict[Act, float] = {plain: 0.37, dubbed: 0.34, mixed_in: 0.10, over: 0.06, still: 0.07, mute: 0.06}
 
 
 def draw_act(rng: np.random.Generator) -> Act:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from operators.errors import ConfigError
 from pipeline.config import shown_path
 from pipeline.configerrors import first_error, place_of
-from pipeline.model import ModelSpec
+from pipeline.model import Model, ModelSpec, load_model
 from pipeline.resolve import Part, require
 from pipeline.training.feed import Mix
 from pipeline.training.loop import LoopConfig
@@ -41,12 +41,16 @@ class TrainConfig(BaseModel):
     data_root: str = Field(".", description="folder of recordings, relative to the config")
     cache: str | None = Field(None, description="folder for prepared data; default: sensorium/train in the user's cache folder")
     out: str | None = Field(None, description="model directory to write, relative to the config", examples=["../../pipeline/models/mine"])
+    start: str | None = Field(None, description="model to train on from: a shipped one's name, or a directory, relative to the config")
     loop: LoopConfig = Field(default_factory=lambda: LoopConfig.model_validate({}))
     card: str = Field("", description="Markdown for the model card: what it is for, its data, licences and limits")
 
 
 class Training:
-    """A checked config with its file. Raises ConfigError at once for what is wrong in it; the data are read by `mix`."""
+    """A checked config with its file. Raises ConfigError at once for what is wrong in it; the data are read by `mix`.
+
+    start: the model whose weights training begins with; None: random ones
+    """
 
     def __init__(self, path: Path, overrides: Sequence[str | Override] = ()) -> None:
         self.path = path.absolute()
@@ -58,6 +62,7 @@ class Training:
         except ValidationError as error:
             raise first_error(error, TrainConfig, values, self._places, self.file) from None
         self._parts = [self._part(index, use) for index, use in enumerate(self.config.data)]
+        self.start = None if self.config.start is None else self._model_of(self.config.start)
 
     @property
     def out(self) -> Path:
@@ -88,6 +93,12 @@ class Training:
 
     def fail(self, path: KeyPath, problem: str, hint: str) -> ConfigError:
         return ConfigError(place_of(path, self._places, self.file), dotted(path), problem, hint)
+
+    def _model_of(self, start: str) -> Model:
+        try:
+            return load_model(start if "/" not in start and not (self.folder / start).exists() else self.folder / start)
+        except ConfigError as error:
+            raise self.fail(("start",), f"{start}: {error.problem}", error.hint) from None
 
     def _part(self, index: int, use: DataUse) -> Part:
         path: KeyPath = ("data", index)

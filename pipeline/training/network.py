@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
+from operators.errors import ConfigError
 from operators.network import FusionNetwork
+from pipeline.model import Model
+from pipeline.model_spec import WEIGHTS_FILE
 from pipeline.training.segment import Segment
 
 
@@ -29,6 +33,18 @@ class InTraining:
             features = {name: torch.from_numpy(array) for name, array in inputs.items()}
             there = {name: torch.from_numpy(array) for name, array in presence.items()}
             return np.asarray(self._network.fuse(features, there).float().numpy())
+
+
+def begin_with(network: FusionNetwork, model: Model) -> None:
+    """Gives the network the model's weights, the statistics of its data among them. Raises ConfigError if they are of another shape."""
+    weights = safetensors.torch.load(model.read(WEIGHTS_FILE))
+    own = network.state_dict()
+    for name in own | weights:
+        there, here = (f"of shape {tuple(tensors[name].shape)}" if name in tensors else "missing" for tensors in (weights, own))
+        if there != here:
+            problem = f"{name} is {there} in these weights, {here} in the model of this config"
+            raise ConfigError(str(model.folder), "start", problem, "only a model of the same inputs, encoders and head can be trained on")
+    network.load_state_dict(weights)
 
 
 def normalise(network: FusionNetwork, segments: Sequence[Segment]) -> None:

@@ -1,0 +1,67 @@
+"""Training that goes on from a model."""
+
+import pytest
+import torch
+import yaml
+from tiny_model import tiny_spec, write_tiny_model
+
+from operators.errors import ConfigError
+from operators.network import build_network
+from pipeline.model import load_model, parse_spec
+from pipeline.training.config import Training
+from pipeline.training.network import begin_with
+
+
+def network_of(spec, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build_network(parse_spec(spec, "test"))
+
+
+def config(folder, start):
+    values = {
+        "model": tiny_spec(),
+        "start": start,
+        "data": [{"use": "pipeline.training.drawn:DrawnScenes"}],
+    }
+    path = folder / "train.yaml"
+    path.write_text(yaml.safe_dump(values), "utf-8")
+    return path
+
+
+def test_a_network_begins_with_every_number_of_the_model_it_goes_on_from(tmp_path):
+    write_tiny_model(tmp_path / "tiny")
+    began, other = network_of(tiny_spec(), 0), network_of(tiny_spec(), 7)
+    assert any(not torch.equal(a, b) for a, b in zip(began.parameters(), other.parameters(), strict=True))
+    begin_with(other, load_model(tmp_path / "tiny"))
+    for name, tensor in began.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+
+
+def test_weights_of_another_shape_are_refused_and_named(tmp_path):
+    write_tiny_model(tmp_path / "tiny")
+    wider = tiny_spec()
+    wider["head"]["width"] = 24
+    with pytest.raises(ConfigError, match=r"start: .* is of shape \(.*16.*\) in these weights, of shape \(.*24.*\) in the model"):
+        begin_with(network_of(wider, 0), load_model(tmp_path / "tiny"))
+
+
+def test_weights_of_another_head_are_refused_and_named(tmp_path):
+    write_tiny_model(tmp_path / "tiny")
+    late = tiny_spec(head="operators.fusion.late:LateHead")
+    with pytest.raises(ConfigError, match="start: .* missing in the"):
+        begin_with(network_of(late, 0), load_model(tmp_path / "tiny"))
+
+
+def test_a_config_names_the_model_by_its_folder_or_as_a_shipped_one(tmp_path):
+    write_tiny_model(tmp_path / "tiny")
+    assert Training(config(tmp_path, "tiny")).start.folder == tmp_path / "tiny"
+    assert Training(config(tmp_path, "./tiny")).start.name == "tiny"
+    assert Training(config(tmp_path, "speaking")).start.name == "speaking"
+    assert Training(config(tmp_path, None)).start is None
+
+
+@pytest.mark.parametrize("start", ["nowhere", "./nowhere"])
+def test_a_model_that_is_not_there_is_a_mistake_at_its_line(tmp_path, start):
+    with pytest.raises(ConfigError, match=r"train.yaml:\d+.*start: .*nowhere: no model"):
+        Training(config(tmp_path, start))
