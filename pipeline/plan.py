@@ -73,7 +73,7 @@ class Plan:
         return wishes
 
     def kind_wanted(self, name: str) -> Kind:
-        """The kind of stream that an input can be fed with: the model's, or what its first transform takes, where that makes another of it."""
+        """What kind of stream can feed an input: the model's, or what its first transform takes, where that makes another of it."""
         takes: Kind | None = next((part.takes for part in self.transforms[name] if part.takes is not None), None)
         return takes or self.model.spec.inputs[name].kind
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from operators.errors import DeviceNotFound
-from operators.packet import AudioBlock, Frame
+from operators.packet import AudioBlock, Frame, TextSpan
 from pipeline.live.captured import Captured, Now
 from pipeline.live.source import Live
 from pipeline.live.stream import StreamRules
@@ -37,7 +37,9 @@ class Beating:
     details: Mapping[str, str]
 
     def __init__(self, control: Path, now_ns: Now, streams: tuple[str, ...]) -> None:
-        self.details = {name: detail for name, detail in (("video", "16x16"), ("audio", "16 kHz mono")) if name in streams}
+        self.details = {
+            name: detail for name, detail in (("video", "16x16"), ("audio", "16 kHz mono"), ("text", "a count")) if name in streams
+        }
         self._control, self._now_ns = control, now_ns
 
     def read(self, stop: threading.Event) -> Iterator[Captured]:
@@ -52,6 +54,8 @@ class Beating:
                 yield self._captured("audio", count, AudioBlock(data=np.full((1, 320), 0.1, np.float32), rate_hz=16000), 20 * MS)
             if "video" in self.details and count % 2 == 0:
                 yield self._captured("video", count, Frame(data=np.full((16, 16), count % 256, np.uint8)), None)
+            if "text" in self.details and count % 10 == 0:
+                yield Captured(stream="text", payload=TextSpan(text=str(count)), arrival_ns=self._now_ns(), length_ns=0)
             count += 1
 
     def _captured(self, stream: str, count: int, payload: AudioBlock | Frame, length_ns: int | None) -> Captured:

@@ -19,17 +19,24 @@ TESTS = Path(__file__).parent
 
 
 class SupervisedRun:
-    """Of `beatsource.Beat`, and what its sink was told so far. record: where it is recorded."""
+    """Of `beatsource.Beat`, and what its sink was told so far. record: where it is recorded. av: instead of its source `av`."""
 
     def __init__(
-        self, folder: Path, model: Path, speed: float | str, faults: dict[str, Any], seconds: float, record: Path | None = None
+        self,
+        folder: Path,
+        model: Path,
+        speed: float | str,
+        faults: dict[str, Any],
+        seconds: float,
+        record: Path | None = None,
+        av: dict[str, Any] | None = None,
     ) -> None:
         self.folder, self.out = folder, folder / "out.jsonl"
         marker = {"marker": str(folder / "happened")} if faults else {}
         beat = {"use": "beatsource:Beat", "seconds": seconds}
         values = {
             "model": str(model),
-            "sources": {"av": {**beat, "streams": "video,audio", **faults, **marker}, "words": {**beat, "streams": "text"}},
+            "sources": {"av": av or {**beat, "streams": "video,audio", **faults, **marker}, "words": {**beat, "streams": "text"}},
             "inputs": {"video": "av.video", "audio": "av.audio", "text": "words.text"},
             "run": {"speed": speed},
             **({} if record is None else {"record": {"folder": str(record), "segment": 2.0, "free_mb": 0.0}}),

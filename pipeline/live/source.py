@@ -13,6 +13,7 @@ from pipeline.live.captured import Connection, Now
 from pipeline.live.feed import Feed, Timed
 from pipeline.live.link import LinkPolicy
 from pipeline.live.stream import LiveStream, StreamRules
+from pipeline.mask import mask
 from pipeline.media.container import first_seq
 from pipeline.ports import Health, StreamSpec, Wanted
 
@@ -22,7 +23,7 @@ CLOSE_S = 1.0
 class Live:
     """Implements `pipeline.ports.LiveSource`. A subclass stores its options, gives `label` and `streams` to __init__, and has `connect`.
 
-    label      what messages call it, without secrets ("camera 0")
+    label      what messages call it ("camera 0"); secrets in it are masked
     streams    by name, what it offers
     exclusive  the device cannot be opened twice: if it hangs, its process is replaced; False (network): the connection is left to time out
     policy     when a connection counts as dead, and the pauses between attempts
@@ -40,7 +41,7 @@ class Live:
         policy: LinkPolicy | None = None,
         wrap_ns: int | None = None,
     ) -> None:
-        self.label = label
+        self.label = mask(label)
         self._rules, self._exclusive, self._policy, self._wrap_ns = dict(streams), exclusive, policy or LinkPolicy(), wrap_ns
         self._wanted: dict[str, Wanted] = {name: Wanted() for name in self._rules}
         self._now_ns: Now | None = None

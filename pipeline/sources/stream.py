@@ -36,7 +36,7 @@ class Stream(Live):
             raise ContractError(f"delay_ms of 0 to 60000 and stall_ms of 100 to 600000 wanted, got {delay_ms} and {stall_ms}")
         streams = {"video": StreamRules(kind="video"), "audio": StreamRules(kind="audio")}
         policy = LinkPolicy(stall_ns=round(stall_ms * 1e6))
-        super().__init__(f"stream {mask(url)}", streams, exclusive=False, policy=policy, wrap_ns=WRAP_NS)
+        super().__init__(f"stream {url}", streams, exclusive=False, policy=policy, wrap_ns=WRAP_NS)
         self._url, self._transport, self._delay_ns = url, transport, round(delay_ms * 1e6)
 
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Connection:

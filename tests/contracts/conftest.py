@@ -19,6 +19,11 @@ from pipeline.sources.session import Recorded
 from pipeline.sources.stream import Stream
 from pipeline.sources.synthetic import Scene
 from pipeline.sources.table import TableRows
+from pipeline.sources.text_mqtt import Mqtt
+from pipeline.sources.text_post import Post
+from pipeline.sources.text_stdin import Stdin
+from pipeline.sources.text_tail import Tail
+from pipeline.sources.text_websocket import WebSocket
 
 MAKERS: dict[str, Callable[[Path], Source]] = {
     "MediaFile": lambda folder: MediaFile(path=clip(folder / "clip.mkv")),
@@ -28,10 +33,15 @@ MAKERS: dict[str, Callable[[Path], Source]] = {
     "TableRows": lambda folder: TableRows(path=rows(folder / "rows.csv"), streams={"audio": "a", "imu": ["x", "y"]}, time="ms", hold_ms=10),
     "Faulty": lambda folder: Faulty(MediaFile(path=clip(folder / "clip.mkv")), TROUBLE, fault_seed=1),
 }
-LIVE_MAKERS: dict[str, Callable[[], Live]] = {
-    "Camera": lambda: Camera(device=0),
-    "Microphone": lambda: Microphone(),
-    "Stream": lambda: Stream(url="rtsp://me:hunter2@camera.invalid/1"),
+LIVE_MAKERS: dict[str, Callable[[Path], Live]] = {
+    "Camera": lambda _: Camera(device=0),
+    "Microphone": lambda _: Microphone(),
+    "Stream": lambda _: Stream(url="rtsp://me:hunter2@camera.invalid/1"),
+    "Stdin": lambda _: Stdin(),
+    "Tail": lambda folder: Tail(path=folder / "log.txt"),
+    "Post": lambda folder: Post(port=0, token_file=folder / "token"),
+    "WebSocket": lambda folder: WebSocket(port=0, token_file=folder / "token"),
+    "Mqtt": lambda _: Mqtt(topic="said"),
 }
 """Without their devices: the contract test connects them to one that it has."""
 TROUBLE = {
@@ -71,7 +81,7 @@ def make_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     """While the file `control` in tmp_path holds a word, the device behaves accordingly, see `livebeat`."""
 
     def make(name: str) -> Live:
-        source = LIVE_MAKERS[name]()
+        source = LIVE_MAKERS[name](tmp_path)
         monkeypatch.setattr(source, "connect", LiveBeat(control=tmp_path / "control").connect)
         return source
 

@@ -64,7 +64,7 @@ def take(events, until_ns, pace):
     return taken
 
 
-def test_the_three_live_sources_are_found():
+def test_the_live_sources_are_found():
     assert {"Camera", "Microphone", "Stream"} <= set(SOURCES)
 
 
@@ -113,7 +113,7 @@ def test_packets_keep_their_promises_and_their_order(source):
     assert seqs
     health = source.health()
     assert {health[stream].state for stream in seqs} == {"live"}
-    assert {health[stream].quality for stream in seqs} == {"device"}
+    assert {health[stream].quality for stream in seqs} <= {"device", "arrival"}
 
 
 def test_a_device_that_goes_away_is_lost_and_found_again_with_a_line_for_each(source, control):

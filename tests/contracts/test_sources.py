@@ -19,7 +19,7 @@ PAYLOAD = {"video": Frame, "audio": AudioBlock, "text": TextSpan, "series": Seri
 
 
 def is_live(value):
-    """Those deliver in their own time; see test_text_feeds and tests/real."""
+    """Those deliver in their own time; see test_live_sources, test_text_feeds and tests/real."""
     return getattr(value, "live", False) is True
 
 
@@ -28,10 +28,10 @@ def found_sources():
         for name, value in vars(importlib.import_module(info.name)).items():
             own = inspect.isclass(value) and value.__module__ == info.name and not name.startswith("_") and not is_live(value)
             if own and all(callable(getattr(value, method, None)) for method in METHODS):
-                yield name, getattr(value, "live", False)
+                yield name
 
 
-SOURCES = sorted(name for name, live in found_sources() if not live)
+SOURCES = sorted(found_sources())
 
 
 @pytest.fixture(params=SOURCES)
