@@ -142,6 +142,8 @@ def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
     renamed = hashlib.sha256(f"{manifest.plan}\0{model.digest}\0{'ideal' if said.ideal else ''}".encode()).hexdigest()
     wait = config.align
     deadlines = {} if waits else {"deadline_ns": round(wait.deadline_ms * MS), "revise_ns": round(wait.revise_ms * MS)}
+    window = model.spec.window
+    behind_ns = 0 if waits or not wait.revise_ms else round(wait.revise_ms * MS) + (window.length_ms + window.hop_ms) * MS
     return Plan(
         config=config,
         model=model,
@@ -152,7 +154,7 @@ def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
         transforms={name: [] for name in model.spec.inputs},
         sinks=[_sink(config, index, use) for index, use in enumerate(config.sinks)],
         edges={},
-        replay=Replay(session=said.folder, start_ns=said.start_ns, end_ns=said.end_ns, ideal=said.ideal),
+        replay=Replay(session=said.folder, start_ns=said.start_ns, end_ns=said.end_ns, ideal=said.ideal, behind_ns=behind_ns),
     )
 
 

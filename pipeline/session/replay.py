@@ -27,19 +27,21 @@ class Replay:
     """What to replay. Decisions about [start_ns, end_ns) are wanted; end_ns None: to the end.
 
     ideal: wait for promises instead of cutting windows off where the deadline did.
+    behind_ns: how long after a decision its revision may come.
     """
 
     session: str
     start_ns: int = 0
     end_ns: int | None = None
     ideal: bool = False
+    behind_ns: int = 0
 
     def wants(self, decision: Decision) -> bool:
         return decision.start_ns >= self.start_ns and (self.end_ns is None or decision.start_ns < self.end_ns)
 
     def is_over(self, decision: Decision) -> bool:
-        """Nothing that comes after this decision is wanted; a revision may still speak of the past."""
-        return self.end_ns is not None and decision.revision == 0 and decision.start_ns >= self.end_ns
+        """Nothing that comes after this decision is wanted, no revision either."""
+        return self.end_ns is not None and decision.revision == 0 and decision.start_ns >= self.end_ns + self.behind_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

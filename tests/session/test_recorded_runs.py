@@ -74,7 +74,8 @@ def test_a_run_whose_actors_were_killed_is_replayed_as_it_happened(start: Any, t
     assert int(text.split()[1]) > len(run.decisions()) - 20  # what the kill cost: see pipeline.session.loss
     assert verified(session, speed="20") == text
     assert verified(session, runner="ray") == text
-    assert verified(session, start="4", end="6").startswith("identical: 25 decisions")
+    part = sum(4_000_000_000 <= d.start_ns < 6_000_000_000 for d in session.decisions())
+    assert part - 12 <= int(verified(session, start="4", end="6").split()[1]) <= part
 
 
 def test_a_run_at_full_speed_with_a_killed_source_has_everything_once(start: Any, tmp_path: Path) -> None:

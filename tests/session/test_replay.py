@@ -66,6 +66,10 @@ def test_revisions_are_replayed_too(tmp_path: Path) -> None:
     _, notes = record(story(align=align), tmp_path / "s", segment_ms=250)
     assert any(d.revision for d in notes.decisions)
     assert essences(replay(story(align=align), tmp_path / "s")) == essences(notes.decisions)
+    part = [d for d in notes.decisions if 700 * MS <= d.start_ns < 1500 * MS]
+    assert any(d.revision for d in part)
+    span = {"start_ns": 700 * MS, "end_ns": 1500 * MS, "behind_ns": 600 * MS}
+    assert essences(replay(story(align=align), tmp_path / "s", **span)) == essences(part)
 
 
 def test_the_hold_of_a_label_goes_on_from_the_segment_that_a_replay_begins_with(tmp_path: Path) -> None:
