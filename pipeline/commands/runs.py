@@ -9,6 +9,7 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from pipeline.clock import Clock, SystemClock
+from pipeline.mask import printable
 from pipeline.ports import Status
 from pipeline.runtime.rundir import Run, runs, status_of
 from pipeline.sinks.plain import clock_text
@@ -24,7 +25,7 @@ def print_status() -> None:
         return
     terminal = Terminal(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("session", "pid", "state", "time", "decisions", "missed", "streams", "since"):
+    for column in ("session", "pid", "state", "time", "decisions", "missed", "recording", "streams", "since"):
         table.add_column(column)
     for run in found:
         table.add_row(run.session, str(run.pid), *_figures(status_of(run)), run.since)
@@ -33,10 +34,10 @@ def print_status() -> None:
 
 def _figures(status: Status | None) -> tuple[str, ...]:
     if status is None:
-        return "starting", "-", "-", "-", "-"
+        return "starting", "-", "-", "-", "-", "-"
     end = "" if status.end_ns is None else f" / {clock_text(status.end_ns)}"
     streams = ", ".join(f"{stream.name} {stream.state}" for stream in status.streams)
-    return status.state, f"{clock_text(status.now_ns)}{end}", str(status.decisions), str(status.missed_deadlines), streams
+    return status.state, f"{clock_text(status.now_ns)}{end}", str(status.decisions), str(status.missed_deadlines), printable(status.recording) or "off", streams
 
 
 def stop_session(name: str | None) -> None:

@@ -99,8 +99,18 @@ def _head(status: Status) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     about = Text(status.session, style="bold").append(f"  {status.model} · {status.runner} · {status.backend}", style="not bold dim")
     end = "" if status.end_ns is None else f" / {clock_text(status.end_ns)}"
+    about.append_text(_recording(status.recording))
     grid.add_row(about, Text(status.state, style=COLOUR[status.state]).append(f"  {clock_text(status.now_ns)}{end}", style="default"))
     return grid
+
+
+def _recording(recording: str) -> Text:
+    """Whether somebody who is seen and heard is kept must be plain to see."""
+    if not recording:
+        return Text()
+    if recording == "on":
+        return Text("  ● recording", style="bold red")
+    return Text(f"  ○ recording {printable(recording)}", style="yellow")
 
 
 def _progress(status: Status) -> list[RenderableType]:
