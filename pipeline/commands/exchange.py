@@ -75,7 +75,10 @@ def _tell(folder: Path, left_out: int) -> None:
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """A function to be told (how far, of how much); a bar on stderr, where that is a terminal."""
-    with Progress(console=Terminal(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with Progress(console=Terminal(stderr=True), transient=True) as progress:
         task = progress.add_task(printable(what), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -123,7 +123,7 @@ def _from_media(
 ) -> tuple[Plan, Clock]:
     """Another model that prepares its inputs in its own way: from the recorded media, with the lateness that they had."""
     recorded = session.manifest.inputs
-    fed = fed_by(session.manifest, model)
+    fed = fed_by(session.manifest, model.spec)
     if not fed:
         raise ConfigError("--model", "", f"{model.name} has no input that was recorded", f"recorded: {', '.join(recorded)}")
     virtual = speed == "max" and not asked.ideal

@@ -122,15 +122,19 @@ def tapped(
     source: Iterator[MediaPacket | None], tap: MediaTap, name: str, stream: Stream, timeline: Timeline
 ) -> Iterator[MediaPacket | None]:
     """The same packets; those with content and a stamp are given to the tap first."""
+    last: int | None = None
     for packet in source:
-        if packet is not None and packet.size and (times_ns := _times_ns(packet, timeline, unit(stream))) is not None:
+        if packet is not None and packet.size and (times_ns := _times_ns(packet, timeline, unit(stream), last)) is not None:
             tap.packet(name, packet, stream, times_ns)
+            last = packet.dts if packet.dts is not None else packet.pts if last is None else last
         yield packet
 
 
-def _times_ns(packet: MediaPacket, timeline: Timeline, seconds: Fraction) -> tuple[int, int, int] | None:
+def _times_ns(packet: MediaPacket, timeline: Timeline, seconds: Fraction, last: int | None) -> tuple[int, int, int] | None:
+    """last: when the packet before was decoded. Matroska does not say, and FFmpeg cannot tell of the first pictures: right after that."""
     pts, dts = packet.pts, packet.dts
-    start, decode = (dts if pts is None else pts), (pts if dts is None else dts)
+    start = dts if pts is None else pts
+    decode = dts if dts is not None else pts if last is None else last
     if start is None or decode is None:
         return None
     return timeline.to_ns(start, seconds), timeline.to_ns(decode, seconds), round((packet.duration or 0) * 1_000_000_000 * seconds)

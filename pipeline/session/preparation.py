@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from operators.errors import ConfigError
-from pipeline.model import Model
+from pipeline.model import Model, ModelSpec
 from pipeline.session.manifest import Manifest
 
 
@@ -41,11 +41,11 @@ def check_fits(manifest: Manifest, model: Model, session: str) -> None:
         raise ConfigError(session, "model", problem, "replay its media instead: sensorium replay SESSION --model does")
 
 
-def fed_by(manifest: Manifest, model: Model) -> dict[str, str]:
+def fed_by(manifest: Manifest, model: ModelSpec) -> dict[str, str]:
     """Input of the model -> the recorded input that feeds it: the one of the same name, else the only one of its kind."""
     there = {name: recorded.kind for name, recorded in manifest.inputs.items() if recorded.stream}
     made = {}
-    for name, spec in model.spec.inputs.items():
+    for name, spec in model.inputs.items():
         alike = [name] if there.get(name) == spec.kind else [other for other, kind in there.items() if kind == spec.kind]
         if len(alike) == 1:
             made[name] = alike[0]

@@ -14,7 +14,7 @@ from operators.operator import run_chain
 from operators.packet import Closed, Packet, StreamEvent, Watermark
 from pipeline.media.captions import read_captions
 from pipeline.model import ModelSpec
-from pipeline.ports import Wanted
+from pipeline.ports import Source, Wanted
 from pipeline.sources.file import MediaFile
 from pipeline.training.session import LabelledSession, Split, Timed, Truth
 from pipeline.training.transforms import chains
@@ -67,16 +67,7 @@ class LabelledMedia:
 
     def sessions(self, split: Split, rng: np.random.Generator) -> Iterator[LabelledSession]:
         recordings = [self._recording(path) for path in self._paths[split]]
-        if split != "train":
-            yield from (_whole(recording) for recording in recordings)
-            return
-        if not recordings:
-            raise ContractError("LabelledMedia has no recording to train on")
-        lengths = np.array([recording.end_ns for recording in recordings], float)
-        while True:
-            recording = recordings[int(rng.choice(len(recordings), p=lengths / lengths.sum()))]
-            start_ns = int(rng.uniform(0, max(1.0, recording.end_ns - self._seconds * 1e9)))
-            yield stretch(recording, start_ns, start_ns + round(self._seconds * 1e9))
+        yield from drawn(recordings, self._seconds, rng) if split == "train" else map(whole, recordings)
 
     def _recording(self, path: Path) -> Recording:
         if path not in self._kept:
@@ -84,23 +75,41 @@ class LabelledMedia:
         return self._kept[path]
 
     def _read(self, path: Path) -> Recording:
-        makers = chains(self._spec, str(path), path.parent)
-        wanted = {self._streams[name]: Wanted(**part.wanted.model_dump()) for name, part in self._spec.inputs.items()}
-        operators = {name: make() for name, make in makers.items()}
-        events: dict[str, list[Timed]] = {}
-        source = MediaFile(path=path)
+        events = prepared(MediaFile(path=path), self._spec, self._streams, path)
+        return recording_of(path.stem, events, read_labels(path, self._spec.labels))
+
+
+def prepared(source: Source, spec: ModelSpec, streams: Mapping[str, str], path: Path) -> dict[str, list[Timed]]:
+    """All that a source says, by input of the model, behind the model's transforms. streams: input -> stream of the source."""
+    operators = {name: make() for name, make in chains(spec, str(path), path.parent).items()}
+    events: dict[str, list[Timed]] = {}
+    try:
+        wanted = {stream: Wanted(**spec.inputs[name].wanted.model_dump()) for name, stream in streams.items()}
         offered = {stream.name for stream in source.open(wanted)}
-        inputs = {stream: name for name, stream in self._streams.items() if stream in offered}
-        try:
-            for due_ns, event in source.events():
-                name = inputs[event.stream]
-                prepared = run_chain(operators[name], (replace(event, stream=name),))
-                events.setdefault(name, []).extend((due_ns, out) for out in prepared)
-        finally:
-            source.close()
-        truth = read_labels(path, self._spec.labels)
-        end_ns = max((timed[-1][1].time_ns for timed in events.values() if isinstance(timed[-1][1], Closed)), default=0)
-        return Recording(name=path.stem, events=events, truth=truth, end_ns=end_ns)
+        fed = {stream: [name for name, one in streams.items() if one == stream] for stream in offered}
+        for due_ns, event in source.events():
+            for name in fed[event.stream]:
+                made = run_chain(operators[name], (replace(event, stream=name),))
+                events.setdefault(name, []).extend((due_ns, out) for out in made)
+    finally:
+        source.close()
+    return events
+
+
+def recording_of(name: str, events: dict[str, list[Timed]], truth: list[Truth]) -> Recording:
+    end_ns = max((timed[-1][1].time_ns for timed in events.values() if isinstance(timed[-1][1], Closed)), default=0)
+    return Recording(name=name, events=events, truth=truth, end_ns=end_ns)
+
+
+def drawn(recordings: Sequence[Recording], seconds: float, rng: np.random.Generator) -> Iterator[LabelledSession]:
+    """Without end: stretches of so many seconds, every moment of all recordings as likely as any other."""
+    if not recordings:
+        raise ContractError("there is no recording to train on")
+    lengths = np.array([recording.end_ns for recording in recordings], float)
+    while True:
+        recording = recordings[int(rng.choice(len(recordings), p=lengths / lengths.sum()))]
+        start_ns = int(rng.uniform(0, max(1.0, recording.end_ns - seconds * 1e9)))
+        yield stretch(recording, start_ns, start_ns + round(seconds * 1e9))
 
 
 def read_labels(media: Path, known: Sequence[str]) -> list[Truth]:
@@ -108,7 +117,11 @@ def read_labels(media: Path, known: Sequence[str]) -> list[Truth]:
     path = next((found for suffix in LABEL_SUFFIXES if (found := media.with_suffix(suffix)).is_file()), None)
     if path is None:
         raise DeviceNotFound(str(media), f"has no labels beside it: {media.with_suffix(LABEL_SUFFIXES[0]).name} wanted")
-    spans = _json_labels(path) if path.suffix == ".jsonl" else _cue_labels(path)
+    return checked(_json_labels(path) if path.suffix == ".jsonl" else _cue_labels(path), known, path)
+
+
+def checked(spans: list[Truth], known: Sequence[str], path: Path) -> list[Truth]:
+    """The spans in order. Raises SourceError where two overlap, and for a label that the model has not."""
     spans.sort(key=lambda span: span.start_ns)
     for span, following in zip(spans, [*spans[1:], None], strict=True):
         if span.label not in known:
@@ -137,7 +150,7 @@ def _cue_labels(path: Path) -> list[Truth]:
     return [Truth(start_ns=cue.start_ns, end_ns=cue.end_ns, label=cue.text.strip(), condition=path.name) for cue in cues]
 
 
-def _whole(recording: Recording) -> LabelledSession:
+def whole(recording: Recording) -> LabelledSession:
     return LabelledSession(name=recording.name, events=recording.events, truth=recording.truth, prepared=frozenset(recording.events))
 
 

@@ -1,5 +1,6 @@
-"""Every command and every piece of Python that README.md shows is run."""
+"""Every command and every piece of Python that README.md and the page on sessions as data show is run."""
 
+import os
 import re
 import shlex
 import shutil
@@ -17,7 +18,10 @@ SHELL = [
     for line in block.splitlines()
     if line.startswith("$ sensorium ")
 ]
-PYTHON = [code for page in (README, (ROOT / "docs" / "time.md").read_text()) for code in re.findall(r"```python\n(.*?)```", page, re.S)]
+SESSIONS = (ROOT / "docs" / "sessions-api.md").read_text()
+PYTHON = [
+    code for page in (README, (ROOT / "docs" / "time.md").read_text(), SESSIONS) for code in re.findall(r"```python\n(.*?)```", page, re.S)
+]
 
 
 def test_the_readme_shows_commands_and_python():
@@ -39,3 +43,14 @@ def test_a_command_of_the_readme_works(command, tmp_path):
 def test_python_of_the_readme_and_of_the_page_on_time_runs(code, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_page_on_sessions_work_one_after_the_other(tmp_path):
+    lines = [line[2:] for block in re.findall(r"```console\n(.*?)```", SESSIONS, re.S) for line in block.splitlines()]
+    assert len(lines) >= 7
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = ["bash", "-euc", "\n".join(lines)]  # a shell: the page names sessions by patterns
+    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"scene.mcap", "scene.rrd", "scene"} <= {path.name for path in tmp_path.iterdir()}

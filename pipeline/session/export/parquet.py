@@ -49,8 +49,10 @@ def export_parquet(session: Session, out: Path, progress: Callable[[int], None])
 def _media(session: Session, out: Path, progress: Callable[[int], None]) -> dict[str, int]:
     sources: dict[str, list[str]] = {}
     for stream in session.streams():
-        if kind_of(session, stream) in ("video", "audio"):
-            sources.setdefault(stream.partition(".")[0], []).append(stream)
+        kind = kind_of(session, stream)
+        if kind in ("video", "audio"):  # pictures first, as in any media file
+            streams = sources.setdefault(stream.partition(".")[0], [])
+            streams.insert(0 if kind == "video" else len(streams), stream)
     counts: dict[str, int] = {}
     for source, streams in sources.items():
         (out / "media").mkdir(exist_ok=True)

@@ -22,7 +22,7 @@ from pipeline.session.importing.entries import SUFFIXES, Entry, Refused, entries
 from pipeline.session.importing.place import place
 from pipeline.session.labels import label_name
 from pipeline.session.layout import DECISIONS, EVENTS, LABELS, MANIFEST, NOTES, SEGMENTS, STREAMS
-from pipeline.session.manifest import read_manifest, write_manifest
+from pipeline.session.manifest import Manifest, read_manifest, write_manifest
 
 CHUNK = 1 << 20
 _SEGMENT = r"\d{1,9}\.\d{1,9}-\d{6,9}\.(?:arrows|mkv)(?:\.part)?"
@@ -87,12 +87,20 @@ def import_archive(path: Path, store: Path, progress: Progress = lambda done: No
     name = label_name(path.name.lower().removesuffix(next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))))
     with place(store, name) as made:
         state = _unpack(path, made.folder, limits or Limits(), progress)
-        manifest = read_manifest(made.folder)
+        manifest = _manifest(path, made.folder)
         model = manifest.model
         # Where the model lay on the other machine is nothing to look for on this one.
         here = None if model is None else model.model_copy(update={"folder": ""})
         write_manifest(made.folder, manifest.model_copy(update={"imported": path.name[:255], "model": here}))
     return Unpacked(folder=made.final, kept=state.kept, left_out=state.left_out)
+
+
+def _manifest(path: Path, folder: Path) -> Manifest:
+    """Raises SessionError that names the archive: its folder here will not be there any more."""
+    try:
+        return read_manifest(folder)
+    except SessionError as error:
+        raise type(error)(str(path), error.problem) from None
 
 
 def _unpack(path: Path, folder: Path, limits: Limits, progress: Progress) -> _Unpacking:

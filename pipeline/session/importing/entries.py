@@ -53,10 +53,12 @@ class Bounded(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        if not 0 <= size <= MOST_AT_ONCE:
+        wanted = MOST_AT_ONCE + 1 if size < 0 else size
+        data = b"" if wanted > MOST_AT_ONCE and size >= 0 else self._file.read(wanted)
+        if wanted > MOST_AT_ONCE and (size >= 0 or len(data) > MOST_AT_ONCE):
             raise Refused(f"it has a header or a directory of more than {MOST_AT_ONCE >> 20} MiB")
-        self._check(self._file.tell() + size)
-        return self._file.read(size)
+        self._check(self._file.tell())
+        return data
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         if whence == 0:

@@ -32,14 +32,14 @@ Progress = Callable[[int, int | None], None]
 
 def import_media(path: Path, store: Path, progress: Progress = lambda at_ns, end_ns: None) -> Path:
     """The folder of the new session. Raises SourceError for a file that cannot be read, SessionError where it cannot be kept."""
-    created = wall_utc()
+    created, disk = wall_utc(), Disk()
     name = f"{label_name(path.stem)}-{created[:19].replace(':', '').replace('-', '')}Z"
     with place(store, name) as made:
         specs, end_ns = _copy(path, made.folder, progress)
         made_at = _creation(path)
         if made_at is not None:
-            Disk().append_line(made.folder / NOTES, {"anchor": {"session_ns": 0, "utc": made_at}})
-        Disk().append_line(made.folder / NOTES, {"end": {"state": "ended", "now_ns": end_ns, "decisions": 0}, "utc": wall_utc()})
+            disk.append_line(made.folder / NOTES, {"anchor": {"session_ns": 0, "utc": made_at}})
+        disk.append_line(made.folder / NOTES, {"end": {"state": "ended", "now_ns": end_ns, "decisions": 0}, "utc": wall_utc()})
         write_manifest(made.folder, _manifest(path, specs, created))
     return made.final
 
