@@ -188,6 +188,20 @@ def models() -> None:
     print_models()
 
 
+@cli.command(cls=_Words)
+@click.argument("config")
+@_OVERRIDE
+@_INPUT
+@_MODEL
+@click.option("--seconds", type=click.FloatRange(6, 600), default=30.0, show_default=True, help="How long to listen and look.")
+@click.option("--write", is_flag=True, help="Put the offset into CONFIG.")
+def calibrate(seconds: float, write: bool, **typed: object) -> None:
+    """Say how far sound and picture of CONFIG's sources are apart, by lips and voice of who speaks."""
+    from pipeline.commands.calibrate import calibrate_config
+
+    calibrate_config(_chosen(typed), seconds, write=write)
+
+
 @cli.command()
 def devices() -> None:
     """List the cameras and microphones of this machine."""

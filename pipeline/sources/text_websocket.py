@@ -21,13 +21,13 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-from operators.errors import ContractError, SourceError
+from operators.errors import SourceError
 from pipeline.live.captured import Now
+from pipeline.live.loopback import LOOPBACK, checked_port
 from pipeline.live.text import MAX_BYTES, BoxConnection, TextBox, TextFeed
 from pipeline.live.token import bearer, is_token, read_token, token_path
 from pipeline.ports import Wanted
 
-LOOPBACK = "127.0.0.1"
 MAX_CLIENTS = 64
 
 
@@ -35,10 +35,8 @@ class WebSocket(TextFeed):
     """port: of 127.0.0.1. token_file: default ~/.local/state/sensorium/token. max_bytes: longer messages are refused and counted."""
 
     def __init__(self, *, port: int, token_file: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        if not 0 <= port <= 65_535:
-            raise ContractError(f"port of 1 to 65535 wanted, got {port}")
         super().__init__(f"websocket port {port}", max_bytes=max_bytes, exclusive=True)
-        self._port, self._token_file = port, token_file or token_path()
+        self._port, self._token_file = checked_port(port), token_file or token_path()
 
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> _Serving:
         token = read_token(self.label, self._token_file)

@@ -24,6 +24,7 @@ from pipeline.sources.text_post import Post
 from pipeline.sources.text_stdin import Stdin
 from pipeline.sources.text_tail import Tail
 from pipeline.sources.text_websocket import WebSocket
+from pipeline.sources.webrtc import Browser
 
 MAKERS: dict[str, Callable[[Path], Source]] = {
     "MediaFile": lambda folder: MediaFile(path=clip(folder / "clip.mkv")),
@@ -34,6 +35,7 @@ MAKERS: dict[str, Callable[[Path], Source]] = {
     "Faulty": lambda folder: Faulty(MediaFile(path=clip(folder / "clip.mkv")), TROUBLE, fault_seed=1),
 }
 LIVE_MAKERS: dict[str, Callable[[Path], Live]] = {
+    "Browser": lambda folder: Browser(port=8703, token_file=folder / "token"),
     "Camera": lambda _: Camera(device=0),
     "Microphone": lambda _: Microphone(),
     "Stream": lambda _: Stream(url="rtsp://me:hunter2@camera.invalid/1"),

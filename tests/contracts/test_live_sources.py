@@ -65,7 +65,7 @@ def take(events, until_ns, pace):
 
 
 def test_the_live_sources_are_found():
-    assert {"Camera", "Microphone", "Stream"} <= set(SOURCES)
+    assert {"Browser", "Camera", "Microphone", "Mqtt", "Post", "Stdin", "Stream", "Tail", "WebSocket"} <= set(SOURCES)
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

@@ -5,10 +5,13 @@ import shutil
 import pytest
 import yaml
 from tiny_model import write_tiny_model
+from tinymedia import clicks, write_media
 
 from operators.errors import ConfigError
+from pipeline.check import check_plan
 from pipeline.config import Config, load_config
 from pipeline.plan import build_plan
+from pipeline.ports import Wanted, both
 
 MS = 1_000_000
 FILE = "pipeline.sources.file:MediaFile"
@@ -136,3 +139,34 @@ def test_a_mistake_names_its_key(error_of, override, key, problem, hint):
 
 def test_a_truth_is_looked_for_beside_the_config(plan, folder):
     assert plan("truth=sub/truth.jsonl").truth == folder / "sub" / "truth.jsonl"
+
+
+def test_one_stream_may_feed_two_inputs_one_of_them_through_a_recogniser(plan, folder):
+    write_media(folder / "there.mkv", sound=clicks(1, 16000, [0.5]), cues=[(100, 350, "one")])
+    (folder / "yes.jsgf").write_text("#JSGF V1.0; grammar g; public <s> = yes | no;")
+    heard = plan(
+        "sources.media.path=there.mkv",
+        "inputs={audio: media.audio, text: media.audio}",
+        "transforms.text.0={use: 'operators.sphinx:Sphinx', grammar: yes.jsgf}",
+    )
+    assert heard.source_inputs("media") == {"audio": "audio", "text": "audio"}
+    assert (heard.kind_wanted("text"), heard.kind_wanted("audio")) == ("audio", "audio")
+    assert [feed.spec.kind for feed in check_plan(heard, engines=False).feeds if feed.input == "text"] == ["audio"]
+
+
+def test_without_a_recogniser_sound_is_no_text(plan, folder):
+    write_media(folder / "there.mkv", sound=clicks(1, 16000, [0.5]), cues=[(100, 350, "one")])
+    with pytest.raises(ConfigError, match=r"media.audio is audio, but the model wants text; use media.text"):
+        check_plan(plan("sources.media.path=there.mkv", "inputs.text=media.audio"), engines=False)
+
+
+def test_what_serves_two_inputs_is_the_richer_of_each():
+    small, large = Wanted(pixels="gray", max_width=96, rate_hz=16_000), Wanted(pixels="rgb", max_width=None, channels=1)
+    assert both(small, large) == Wanted(pixels="rgb", max_width=None, rate_hz=16_000, channels=1)
+    assert both(small, Wanted(pixels="gray", max_width=640)).max_width == 640
+
+
+def test_an_offset_is_part_of_what_decisions_depend_on(plan):
+    assert plan("offset_ms.audio=84").offset_ns("audio") == 84_000_000
+    assert plan().offset_ns("audio") == 0
+    assert plan("offset_ms.audio=84").digest != plan().digest
