@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ def test_lines_do_not_depend_on_how_the_bytes_are_cut(texts, data):
         lines = Lines(lambda: 0, 8)
         return told(item for piece in pieces for item in lines.feed(piece))
 
-    assert heard(whole[a:b] for a, b in itertools.pairwise(edges)) == heard([whole])
+    assert heard(whole[a:b] for a, b in pairwise(edges)) == heard([whole])
 
 
 def test_a_line_without_end_takes_no_room():
