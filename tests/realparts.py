@@ -129,9 +129,9 @@ class SoundServer:
     def control(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(["pactl", *words], env={**os.environ, **self.env}, capture_output=True, check=False, timeout=10)
 
-    def speaker(self) -> subprocess.Popen[bytes]:
-        """Takes 48 kHz mono s16le on its stdin."""
-        words = ["pacat", "-p", "-d", "vspk", "--raw", "--rate=48000", "--channels=1", "--format=s16le", "--latency-msec=10"]
+    def speaker(self, *, latency_ms: int = 100) -> subprocess.Popen[bytes]:
+        """Takes 48 kHz mono s16le on its stdin, and as much of it ahead of time."""
+        words = ["pacat", "-p", "-d", "vspk", "--raw", "--rate=48000", "--channels=1", "--format=s16le", f"--latency-msec={latency_ms}"]
         nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.players.append(subprocess.Popen(words, env={**os.environ, **self.env}, stdin=subprocess.PIPE, **nowhere))
         return self.players[-1]

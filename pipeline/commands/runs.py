@@ -37,7 +37,8 @@ def _figures(status: Status | None) -> tuple[str, ...]:
         return "starting", "-", "-", "-", "-", "-"
     end = "" if status.end_ns is None else f" / {clock_text(status.end_ns)}"
     streams = ", ".join(f"{stream.name} {stream.state}" for stream in status.streams)
-    return status.state, f"{clock_text(status.now_ns)}{end}", str(status.decisions), str(status.missed_deadlines), printable(status.recording) or "off", streams
+    kept = printable(status.recording) or "off"
+    return status.state, f"{clock_text(status.now_ns)}{end}", str(status.decisions), str(status.missed_deadlines), kept, streams
 
 
 def stop_session(name: str | None) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 
+from operators.clockmap import ClockRules
 from operators.errors import ContractError
 from operators.stamps import SourceClock
 from pipeline.live.capture import ThreadCapture
@@ -27,6 +28,7 @@ class Live:
     streams    by name, what it offers
     exclusive  the device cannot be opened twice: if it hangs, its process is replaced; False (network): the connection is left to time out
     policy     when a connection counts as dead, and the pauses between attempts
+    clock      how to read the device's clock, where the defaults do not fit
     wrap_ns    period of the device's time stamps, where the library does not unwrap them
     """
 
@@ -39,10 +41,12 @@ class Live:
         *,
         exclusive: bool = True,
         policy: LinkPolicy | None = None,
+        clock: ClockRules | None = None,
         wrap_ns: int | None = None,
     ) -> None:
         self.label = mask(label)
-        self._rules, self._exclusive, self._policy, self._wrap_ns = dict(streams), exclusive, policy or LinkPolicy(), wrap_ns
+        self._rules, self._exclusive, self._policy = dict(streams), exclusive, policy or LinkPolicy()
+        self._make_clock = partial(SourceClock, clock, wrap_ns=wrap_ns)
         self._wanted: dict[str, Wanted] = {name: Wanted() for name in self._rules}
         self._now_ns: Now | None = None
         self._feed: Feed | None = None
@@ -75,8 +79,7 @@ class Live:
         }
         self._capture = ThreadCapture(self, self._wanted, self._now_ns, exclusive=self._exclusive)
         rng = random.Random()  # noqa: S311 - the jitter of pauses
-        make_clock = partial(SourceClock, wrap_ns=self._wrap_ns)
-        self._feed = Feed(self.label, streams, self._capture, self._policy, self._now_ns, rng, make_clock)
+        self._feed = Feed(self.label, streams, self._capture, self._policy, self._now_ns, rng, self._make_clock)
         self._running = self._feed.events()
         return self._running
 

@@ -1,7 +1,8 @@
 """A microphone through PortAudio: its blocks as they come, counted by the device's own samples.
 
-What PortAudio does not say, and is found out here: that a device was unplugged (callbacks stop, nothing else), that samples were lost
-(no flag on several systems), when a block was captured (its ADC time is on one of two clocks, or nonsense: only its age is used, checked).
+What PortAudio does not say, and is found out: that a device was unplugged (callbacks stop, nothing else: the watchdog), that samples were
+lost (often without a flag: the clock map), when a block was captured (its ADC time is on one of two clocks, or nonsense: only its age is
+used, checked).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from operators.errors import DeviceLost, DeviceNotFound, SourceError
 from operators.packet import AudioBlock
-from operators.sample_count import SampleCount
+from operators.sample_clock import time_of
 from pipeline.live.captured import Captured, Happened, Lost, Now
 
 BLOCK_S = 0.01
@@ -149,7 +150,7 @@ class Blocks:
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        self._count = SampleCount(rate_hz)
+        self._samples = 0
         self._held: list[tuple[int, float, NDArray[np.float32], bool]] | None = []
         self._delay_ns = 0
 
@@ -184,17 +185,17 @@ class Blocks:
         self._delay_ns = max(0, round(median(plausible) * 1e9)) if believed else 0
 
     def _captured(self, arrival_ns: int, data: NDArray[np.float32], overflow: bool) -> Iterator[Captured | Happened]:
-        start_ns, lost = self._count.take(data.shape[1], arrival_ns)
+        # What was lost is not in the count; whether it was flagged or not, the clock map finds the step.
+        start_ns = time_of(self._samples, self._rate_hz)
+        self._samples += data.shape[1]
         if overflow:
             yield Happened(stream="audio", what="overflow")
-        if lost:
-            yield Happened(stream="audio", what="lost_samples")
         yield Captured(
             stream="audio",
             payload=AudioBlock(data=np.ascontiguousarray(data, np.float32), rate_hz=self._rate_hz),
             arrival_ns=arrival_ns,
             device_ns=start_ns,
-            length_ns=data.shape[1] * 1_000_000_000 // self._rate_hz,
+            length_ns=time_of(self._samples, self._rate_hz) - start_ns,
             delay_ns=self._delay_ns,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
+from operators.clockmap import ClockRules
 from operators.errors import ContractError
 from pipeline.live.captured import Connection, Now
 from pipeline.live.link import LinkPolicy
@@ -15,6 +16,8 @@ from pipeline.mask import mask
 from pipeline.ports import Wanted
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "tcp", "rtmp", "rtmps")
+CLOCK = ClockRules(steps="delay")
+"""A sender's clock does not stop; the way to us may become longer."""
 WRAP_NS = (1 << 33) * 1_000_000_000 // 90_000
 """MPEG's 33-bit counter: FFmpeg unwraps it once."""
 
@@ -36,7 +39,7 @@ class Stream(Live):
             raise ContractError(f"delay_ms of 0 to 60000 and stall_ms of 100 to 600000 wanted, got {delay_ms} and {stall_ms}")
         streams = {"video": StreamRules(kind="video"), "audio": StreamRules(kind="audio")}
         policy = LinkPolicy(stall_ns=round(stall_ms * 1e6))
-        super().__init__(f"stream {url}", streams, exclusive=False, policy=policy, wrap_ns=WRAP_NS)
+        super().__init__(f"stream {url}", streams, exclusive=False, policy=policy, clock=CLOCK, wrap_ns=WRAP_NS)
         self._url, self._transport, self._delay_ns = url, transport, round(delay_ms * 1e6)
 
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Connection:

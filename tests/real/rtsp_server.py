@@ -1,5 +1,5 @@
 """An RTSP camera for tests, on GStreamer: H.264 and AAC whose pictures carry the wall time of their making (milliseconds, 32 cells in the
-top row); at each whole second a flash and a beep of 1 kHz.    /usr/bin/python3 rtsp_server.py PORT
+top row); at each second of the stream a flash and a beep of 1 kHz.    /usr/bin/python3 rtsp_server.py PORT
 """
 
 import sys
@@ -56,8 +56,8 @@ def feed(element, stop):
     index = 0
     while not stop.is_set():
         time.sleep(max(0.0, begun + (index + 1) / FPS - time.monotonic()))
-        start_ns, seconds = base_ns + index * Gst.SECOND // FPS, wall + index / FPS
-        good = push(video, picture(seconds, seconds), start_ns, Gst.SECOND // FPS)
+        start_ns, seconds = base_ns + index * Gst.SECOND // FPS, index / FPS
+        good = push(video, picture(wall + seconds, seconds), start_ns, Gst.SECOND // FPS)
         if not (good and push(audio, sound(seconds, count), start_ns, Gst.SECOND // FPS)):
             return
         index += 1

@@ -34,7 +34,8 @@ def test_picture_and_sound_of_an_rtsp_camera_are_on_one_clock(watch, rtsp, port)
     assert -5 <= np.median(off) < 120
     assert np.percentile(np.abs(off - np.median(off)), 95) < 5
     assert len(apart) >= 4
-    assert np.ptp(apart) < 3
+    # AAC's first frame of 1024 samples is silence that the encoder adds, and nobody takes it off on the way.
+    assert np.abs(np.array(apart) - 1024 / 48).max() < 2
     assert np.median(lengths) == pytest.approx(1024 / 48, abs=0.1)
     assert all(abs(b["start_ms"] - a["end_ms"]) < 0.001 for a, b in pairwise(sounds))
     assert pictures[0]["shape"] == [360, 640, 3]
