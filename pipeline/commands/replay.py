@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
@@ -135,10 +135,17 @@ def _from_media(
     values |= {
         "sources": {"recording": source},
         "inputs": {name: f"recording.{stream}" for name, stream in fed.items()},
+        "offset_ms": _offsets_ms(session.manifest.config.get("offset_ms"), fed),
         "run": {"speed": "max" if asked.ideal else 1.0 if virtual else speed, "runner": asked.runner},
     }
     say(f"note: {model.name} prepares its inputs in its own way: they are made from the recorded media")
     return build_plan(Config.model_validate(values)), FakeClock() if virtual else SystemClock()
+
+
+def _offsets_ms(said: object, fed: Mapping[str, str]) -> dict[str, float]:
+    """Those of the recorded config, as far as they are any: what it says of itself is not trusted."""
+    offsets = said if isinstance(said, Mapping) else {}
+    return {name: float(ms) for name, ms in offsets.items() if name in fed and isinstance(ms, int | float) and abs(ms) <= 60_000}
 
 
 def _common(session: Session, model: Model, asked: Asked) -> dict[str, Any]:
