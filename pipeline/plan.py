@@ -131,6 +131,7 @@ def build_plan(config: Config) -> Plan:
 
 
 def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
+    from pipeline.session.layout import segment_lines
     from pipeline.session.manifest import read_manifest
     from pipeline.session.preparation import check_fits
     from pipeline.session.replay import Replay
@@ -142,6 +143,7 @@ def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
     renamed = hashlib.sha256(f"{manifest.plan}\0{model.digest}\0{'ideal' if said.ideal else ''}".encode()).hexdigest()
     wait = config.align
     deadlines = {} if waits else {"deadline_ns": round(wait.deadline_ms * MS), "revise_ns": round(wait.revise_ms * MS)}
+    length_ns = max((line.end_ns for line in segment_lines(Path(said.folder)).values()), default=None)
     window = model.spec.window
     behind_ns = 0 if waits or not wait.revise_ms else round(wait.revise_ms * MS) + (window.length_ms + window.hop_ms) * MS
     return Plan(
@@ -154,7 +156,9 @@ def _replay_plan(config: Config, model: Model, said: Replayed) -> Plan:
         transforms={name: [] for name in model.spec.inputs},
         sinks=[_sink(config, index, use) for index, use in enumerate(config.sinks)],
         edges={},
-        replay=Replay(session=said.folder, start_ns=said.start_ns, end_ns=said.end_ns, ideal=said.ideal, behind_ns=behind_ns),
+        replay=Replay(
+            session=said.folder, start_ns=said.start_ns, end_ns=said.end_ns, ideal=said.ideal, behind_ns=behind_ns, length_ns=length_ns
+        ),
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,19 +15,16 @@ from pipeline.cli import say
 from pipeline.clock import Clock, FakeClock, SystemClock
 from pipeline.commands.run import View, opened_sinks
 from pipeline.commands.stopping import Stopping
+from pipeline.commands.verdict import tell_difference, verify, verifying, wanted
 from pipeline.config import Config, parse_duration
 from pipeline.model import Model, load_model
-from pipeline.plan import MS, Plan, build_plan
+from pipeline.plan import Plan, build_plan
 from pipeline.ports import Sink, Status
-from pipeline.session.compare import Comparison, Digest, compare
+from pipeline.session.compare import compare
 from pipeline.session.labels import labels_path
-from pipeline.session.loss import explain
 from pipeline.session.preparation import fed_by, fits
 from pipeline.session.read import Session
-from pipeline.session.replay import Replay
-from pipeline.sinks.plain import clock_text
 
-DIFFERENT = 1
 RECORDED = "pipeline.sources.session:Recorded"
 
 
@@ -57,7 +53,7 @@ def replay_session(asked: Asked, *, view: View, begun_ns: int, stopping: Stoppin
     _check(asked, again)
     plan, clock = _plan(session, model, asked, again)
     kept = Kept()
-    with opened_sinks(plan, view=view, begun_ns=begun_ns) if not asked.verify else nullcontext(plan.make_sinks()) as sinks:
+    with opened_sinks(plan, view=view, begun_ns=begun_ns) if not asked.verify else verifying(plan) as sinks:
         for _ in count() if asked.loop else range(1):
             _run(plan, [*sinks, kept, *([Step(stopping)] if asked.step else [])], clock, stopping, asked.runner)
             if stopping():
@@ -65,9 +61,9 @@ def replay_session(asked: Asked, *, view: View, begun_ns: int, stopping: Stoppin
     for file, why in session.faults.found.items():
         say(f"note: {Path(file).name} is damaged: {why}")
     if asked.verify:
-        return _verify(session, plan, model, kept.decisions)
+        return verify(session, plan, model, kept.decisions)
     if asked.model is not None and session.manifest.model is not None:
-        _tell_difference(plan, compare(_wanted(session, plan), kept.decisions, across_models=True))
+        tell_difference(compare(wanted(session, plan), kept.decisions, across_models=True))
     return 0
 
 
@@ -237,41 +233,3 @@ class Step:
 
     def close(self) -> None:
         pass
-
-
-def _wanted(session: Session, plan: Plan) -> Iterator[Decision]:
-    replay = plan.replay or Replay(session=str(session.folder))
-    yield from (decision for decision in session.decisions() if replay.wants(decision))
-
-
-def _verify(session: Session, plan: Plan, model: Model, decisions: Sequence[Decision]) -> int:
-    comparison = compare(_wanted(session, plan), decisions)
-    behind_ns = model.spec.window.lag_ms * MS + round(session.manifest.deadline_ms * MS)
-    found = explain(session, comparison, behind_ns=behind_ns)
-    digest = Digest()
-    for decision in decisions:
-        digest.add(decision)
-    for cut in found.cuts:
-        say(f"note: {cut.why}")
-    if found.verified:
-        print(f"identical: {comparison.equal} decisions, windows {digest.windows}, decisions {digest.decisions}")
-        if found.lost:
-            print(f"{found.lost} more cannot be compared: they lie where the recording was cut off")
-        return 0
-    if comparison.first is not None:
-        print(f"different: {comparison.compared - comparison.equal} of {comparison.compared} decisions; the first: {comparison.first}")
-    for what, gaps in (("recorded but not made again", found.missing), ("made again but not recorded", found.extra)):
-        if gaps:
-            print(f"different: {len(gaps)} decisions {what}; the first at {clock_text(gaps[0].start_ns)} (window {gaps[0].window})")
-    return DIFFERENT
-
-
-def _tell_difference(plan: Plan, comparison: Comparison) -> None:
-    """On stderr: stdout is for decisions."""
-    other = sum(number for (old, new), number in comparison.labels.items() if old != new)
-    say(f"{comparison.compared} decisions compared with the recorded ones: {other} have another label")
-    for (old, new), number in comparison.labels.most_common():
-        if old != new:
-            say(f"  {number} x {old} -> {new}")
-    if comparison.first is not None:
-        say(f"  the first: {comparison.first}")

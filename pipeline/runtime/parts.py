@@ -69,7 +69,9 @@ def speed_of(plan: RunPlan) -> float | None:
 
 
 def until_of(plan: RunPlan) -> int | None:
-    """Where, in session time, the config's duration cuts the run off."""
+    """Where, in session time, the config's duration cuts the run off, or a replay ends."""
+    if plan.replay is not None:
+        return plan.replay.length_ns if plan.replay.end_ns is None else plan.replay.end_ns
     duration_s = plan.config.run.duration
     return None if duration_s is None else round(duration_s * 1e9)
 

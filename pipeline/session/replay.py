@@ -27,7 +27,7 @@ class Replay:
     """What to replay. Decisions about [start_ns, end_ns) are wanted; end_ns None: to the end.
 
     ideal: wait for promises instead of cutting windows off where the deadline did.
-    behind_ns: how long after a decision its revision may come.
+    behind_ns: how long after a decision its revision may come. length_ns: how long the session is, for a progress bar; None: not known.
     """
 
     session: str
@@ -35,6 +35,7 @@ class Replay:
     end_ns: int | None = None
     ideal: bool = False
     behind_ns: int = 0
+    length_ns: int | None = None
 
     def wants(self, decision: Decision) -> bool:
         return decision.start_ns >= self.start_ns and (self.end_ns is None or decision.start_ns < self.end_ns)
