@@ -174,7 +174,7 @@ def evaluate(model: str, config: str, sets: Sequence[str], backend: str, noise: 
 @click.option("--at", required=True, metavar="TIME", help="The decision about this time: seconds, or 1:30.")
 @click.option("--out", default="explained.png", metavar="FILE", help="The picture to write; default: explained.png.")
 def explain(at: str, out: str, **typed: object) -> None:
-    """Say why CONFIG decides what it does at a time of a recording, and draw it: streams, pictures, sound, words."""
+    """Say why CONFIG, or a recorded session, decides what it does at a time, and draw it: streams, pictures, sound, words."""
     from pipeline.commands.explain import print_explanation
 
     print_explanation(_chosen(typed), at, out)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from operators.errors import ConfigError
 from pipeline.commands.inputs import Chosen, chosen_config
+from pipeline.commands.replay import media_plan
 from pipeline.config import parse_duration
 from pipeline.plan import build_plan
+from pipeline.session.layout import MANIFEST
 
 
 def print_explanation(chosen: Chosen, at: str, out: str) -> None:
@@ -18,7 +20,8 @@ def print_explanation(chosen: Chosen, at: str, out: str) -> None:
         at_s = None
     if not isinstance(at_s, float):
         raise ConfigError(f"--at {at}", "", "is no time", "write seconds, or a time like 1:30")
-    plan = build_plan(chosen_config(chosen))
+    recorded = (Path(chosen.config) / MANIFEST).is_file()
+    plan = media_plan(chosen.config, chosen.model) if recorded else build_plan(chosen_config(chosen))
     from pipeline.draw import png
     from pipeline.explain import explain
     from pipeline.explain_picture import picture_of

@@ -111,7 +111,16 @@ def _plan(session: Session, model: Model, asked: Asked, again: bool) -> tuple[Pl
         replay = {"folder": folder, "start_ns": start_ns, "end_ns": end_ns, "ideal": asked.ideal}
         values |= {"run": {"speed": speed, "runner": asked.runner}, "replay": replay}
         return build_plan(Config.model_validate(values)), SystemClock()
+    say(f"note: {model.name} prepares its inputs in its own way: they are made from the recorded media")
     return _from_media(session, model, values, speed, start_ns, end_ns, asked)
+
+
+def media_plan(folder: str, model: str | None) -> Plan:
+    """A recorded session as a run of its own media at full speed, to look at one of its moments. Raises as replay_session does."""
+    asked = Asked(session=folder, model=model, ideal=True)
+    session = Session.open(folder)
+    chosen, _ = _model(session, asked)
+    return _from_media(session, chosen, _common(session, chosen, asked), "max", 0, None, asked)[0]
 
 
 def _from_media(
@@ -134,7 +143,6 @@ def _from_media(
         "offset_ms": _offsets_ms(session.manifest.config.get("offset_ms"), fed),
         "run": {"speed": "max" if asked.ideal else 1.0 if virtual else speed, "runner": asked.runner},
     }
-    say(f"note: {model.name} prepares its inputs in its own way: they are made from the recorded media")
     return build_plan(Config.model_validate(values)), FakeClock() if virtual else SystemClock()
 
 
