@@ -14,6 +14,7 @@ from rich.progress import Progress
 from operators.errors import ConfigError
 from pipeline.cli import say
 from pipeline.commands.sessions import size_of
+from pipeline.commands.stopping import tidy_on_sigterm
 from pipeline.mask import printable
 from pipeline.session.audit import audit
 from pipeline.session.export.write import Format, export
@@ -74,13 +75,14 @@ def _tell(folder: Path, left_out: int) -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A function to be told (how far, of how much); a bar on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with Progress(console=Terminal(stderr=True), transient=True) as progress:
-        task = progress.add_task(printable(what), total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    """A function to be told (how far, of how much); a bar on stderr, where that is a terminal. SIGTERM ends the work like Ctrl-C."""
+    with tidy_on_sigterm():
+        if not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        with Progress(console=Terminal(stderr=True), transient=True) as progress:
+            task = progress.add_task(printable(what), total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def export_session(path: str, out: str, to: Format | None) -> None:
