@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console as Terminal
 from rich.progress import Progress
 
-from operators.errors import ConfigError
+from operators.errors import ConfigError, SessionError
 from pipeline.cli import say
 from pipeline.commands.sessions import size_of
 from pipeline.commands.stopping import tidy_on_sigterm
 from pipeline.mask import printable
+from pipeline.media.container import check_file
 from pipeline.session.audit import audit
 from pipeline.session.export.write import Format, export
 from pipeline.session.importing.archive import import_archive, is_archive
@@ -53,6 +54,9 @@ def import_files(files: Sequence[str], store: str) -> None:
     """One after the other; the first that cannot be imported ends it."""
     for file in files:
         path = Path(file)
+        if path.is_dir():
+            raise SessionError(file, "is a folder; media files and archives are imported, a recorded session is used where it is")
+        check_file(path)
         with progress_bar(f"importing {path.name}") as bar:
             if not is_archive(path):
                 folder = import_media(path, Path(store), bar)

@@ -379,6 +379,18 @@ def test_an_archive_damaged_anywhere_is_a_session_or_one_line(session, format, t
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("no.zip", "no such file"), ("no.mp4", "no such file"), ("store", "is a folder; media files and archives are imported")],
+)
+def test_what_is_no_file_is_told_in_a_line(name, line, tmp_path, capsys):
+    (tmp_path / "store").mkdir()
+    assert main(["sessions", "import", str(tmp_path / name), str(tmp_path / "store")]) in (3, 5)
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+
+
 def test_several_files_are_imported_one_by_one(tmp_path, capsys):
     paths = [small_media(tmp_path, f"{name}.mkv", cues=()) for name in ("a", "b")]
     assert main(["sessions", "import", *map(str, paths), str(tmp_path / "store")]) == 0
