@@ -11,10 +11,12 @@ from pathlib import Path
 from rich.console import Console as Terminal
 from rich.progress import Progress
 
-from operators.errors import ConfigError
+from operators.errors import ConfigError, SessionError
 from pipeline.cli import say
 from pipeline.commands.sessions import size_of
+from pipeline.commands.stopping import tidy_on_sigterm
 from pipeline.mask import printable
+from pipeline.media.container import check_file
 from pipeline.session.audit import audit
 from pipeline.session.export.write import Format, export
 from pipeline.session.importing.archive import import_archive, is_archive
@@ -52,6 +54,9 @@ def import_files(files: Sequence[str], store: str) -> None:
     """One after the other; the first that cannot be imported ends it."""
     for file in files:
         path = Path(file)
+        if path.is_dir():
+            raise SessionError(file, "is a folder; media files and archives are imported, a recorded session is used where it is")
+        check_file(path)
         with progress_bar(f"importing {path.name}") as bar:
             if not is_archive(path):
                 folder = import_media(path, Path(store), bar)
@@ -74,13 +79,14 @@ def _tell(folder: Path, left_out: int) -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A function to be told (how far, of how much); a bar on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with Progress(console=Terminal(stderr=True), transient=True) as progress:
-        task = progress.add_task(printable(what), total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    """A function to be told (how far, of how much); a bar on stderr, where that is a terminal. SIGTERM ends the work like Ctrl-C."""
+    with tidy_on_sigterm():
+        if not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        with Progress(console=Terminal(stderr=True), transient=True) as progress:
+            task = progress.add_task(printable(what), total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def export_session(path: str, out: str, to: Format | None) -> None:

@@ -25,6 +25,16 @@ class Stopping:
 
 
 @contextmanager
+def tidy_on_sigterm() -> Iterator[None]:
+    """SIGTERM becomes KeyboardInterrupt: for work that is not worth going on with, and that cleans up behind itself."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def asked_to_stop() -> Iterator[Stopping]:
     """Handles SIGINT and SIGTERM while the block runs."""
     stopping = Stopping()

@@ -45,12 +45,13 @@ def test_python_of_the_readme_and_of_the_page_on_time_runs(code, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(240)
 def test_the_commands_of_the_page_on_sessions_work_one_after_the_other(tmp_path):
     lines = [line[2:] for block in re.findall(r"```console\n(.*?)```", SESSIONS, re.S) for line in block.splitlines()]
     assert len(lines) >= 7
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     words = ["bash", "-euc", "\n".join(lines)]  # a shell: the page names sessions by patterns
-    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=220)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"scene.mcap", "scene.rrd", "scene"} <= {path.name for path in tmp_path.iterdir()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import re
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -18,6 +20,7 @@ from exchange import CUES, LABELS, MS, picture, record_raw, small_session
 from parts import MISSING, part
 
 from operators.errors import ConfigError
+from pipeline.commands.exchange import progress_bar
 from pipeline.session.export import write
 from pipeline.session.export.streams import coded
 from pipeline.session.export.walltime import WallTime
@@ -133,11 +136,11 @@ def rerun_counts(session, tmp_path_factory) -> tuple[dict[str, int], dict[str, i
     return said, counted
 
 
-def rerun(command: str, path: Path, home: Path) -> str:
+def rerun(command: str, path: Path, home: Path, *options: str) -> str:
     from sys import executable
 
     program = Path(executable).parent / "rerun"
-    words = [str(program) if program.exists() else part("rerun"), "rrd", command, str(path)]
+    words = [str(program) if program.exists() else part("rerun"), "rrd", command, *options, str(path)]
     done = subprocess.run(
         words, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "HOME": str(home), "NO_COLOR": "1"}
     )
@@ -153,9 +156,18 @@ def test_reruns_own_command_counts_what_the_session_holds(session, rerun_counts)
     assert {entity: counted[entity] for entity in wanted} == wanted
 
 
-def test_the_pictures_of_a_rerun_file_refer_to_its_media(rerun_counts):
-    _, counted = rerun_counts
-    assert counted["/cam.eye/media/1"] == 1
+@pytest.mark.parametrize(("codec", "stream"), [("libx264", "file.video"), ("mpeg4", "cam.eye")])
+def test_every_picture_of_a_rerun_file_is_its_own_frame_of_the_media(codec, stream, tmp_path):
+    pytest.importorskip("rerun", reason=f"{MISSING}: rerun-sdk")
+    made = small_session(tmp_path, codec=codec)
+    export(made, tmp_path / "s.rrd")
+    shown = rerun("print", tmp_path / "s.rrd", tmp_path, "-vvv", "--entity", f"/{stream}")
+    rows = re.findall(r"P(?:0D|T([\d.]+)S) .*? \[(\d+)\] +┆ \[/(\S+)\]", shown)
+    starts = [packet.start_ns for packet in frames(made, stream)]
+    assert [round(float(start or 0) * 1e9) for start, _, _ in rows] == starts
+    # In the file time begins with its first picture, in steps of 1/90000 s.
+    assert [int(time_ns) for _, time_ns, _ in rows] == pytest.approx([start_ns - starts[0] for start_ns in starts], abs=1.1 * MS)
+    assert {media for _, _, media in rows} == {f"{stream}/media/1"}
 
 
 def test_a_parquet_export_holds_the_sessions_tables(session, tmp_path):
@@ -204,6 +216,23 @@ def test_a_picture_of_another_size_begins_a_new_file(tmp_path):
         assert float(next(container.decode(video=0)).time) == pytest.approx(0.2, abs=0.002)
 
 
+@pytest.mark.parametrize("name", ["s.mcap", "s.rrd", "folder"])
+def test_what_can_be_read_of_a_damaged_session_is_exported(name, tmp_path):
+    pytest.importorskip("mcap", reason=f"{MISSING}: mcap")
+    pytest.importorskip("rerun", reason=f"{MISSING}: rerun-sdk")
+    whole, rng = small_session(tmp_path, codec="libx264", audio_codec="aac"), random.Random(7)
+    before = export(whole, tmp_path / f"whole-{name}")
+    files = sorted(path for path in whole.folder.rglob("*") if path.suffix in (".mkv", ".arrows"))
+    for turn in range(8):
+        data = bytearray((path := rng.choice(files)).read_bytes())
+        for _ in range(rng.choice([1, 20])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
+        after = export(Session.open(whole.folder), tmp_path / f"{turn}-{name}")
+        assert sum(after.values()) <= sum(before.values())
+        before = after
+
+
 def test_an_output_that_is_there_is_not_touched(session, tmp_path):
     out = tmp_path / "s.mcap"
     out.write_text("mine")
@@ -222,6 +251,12 @@ def test_an_export_that_is_interrupted_leaves_nothing(session, tmp_path, name):
 
     with pytest.raises(KeyboardInterrupt):
         export(session, tmp_path / name, progress=interrupted)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_ends_the_work_and_what_was_begun_is_cleaned_up(session, tmp_path):
+    with pytest.raises(KeyboardInterrupt), progress_bar("exporting"):
+        export(session, tmp_path / "out", progress=lambda at_ns: signal.raise_signal(signal.SIGTERM))
     assert list(tmp_path.iterdir()) == []
 
 

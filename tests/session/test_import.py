@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import shutil
 import stat
 import struct
@@ -359,6 +360,35 @@ def test_what_is_damaged_in_an_archive_is_told(session, tmp_path, capsys):
     packed = shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path / "s")
     assert main(["sessions", "import", packed, str(tmp_path / "store")]) == 0
     assert f"decisions/{victim.name}: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["zip", "tar", "gztar"])
+def test_an_archive_damaged_anywhere_is_a_session_or_one_line(session, format, tmp_path):
+    packed = Path(shutil.make_archive(str(tmp_path / "sent"), format, session.folder))
+    whole, rng, said = packed.read_bytes(), random.Random(4), ""
+    for _ in range(25):
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 5, 20])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        packed.write_bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
+        try:
+            import_archive(packed, tmp_path / "store")
+        except SessionError as error:
+            said += str(error)
+        assert not list((tmp_path / "store").glob(".*"))
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("no.zip", "no such file"), ("no.mp4", "no such file"), ("store", "is a folder; media files and archives are imported")],
+)
+def test_what_is_no_file_is_told_in_a_line(name, line, tmp_path, capsys):
+    (tmp_path / "store").mkdir()
+    assert main(["sessions", "import", str(tmp_path / name), str(tmp_path / "store")]) in (3, 5)
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
 
 
 def test_several_files_are_imported_one_by_one(tmp_path, capsys):

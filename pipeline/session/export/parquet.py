@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.session.export.remux import Rotating
-from pipeline.session.export.streams import coded, kind_of
+from pipeline.session.export.streams import coded, kind_of, tell_refused
 from pipeline.session.export.walltime import WallTime
 from pipeline.session.labels import labels_path
 from pipeline.session.layout import LABELS, MANIFEST, STREAMS
@@ -59,6 +59,8 @@ def _media(session: Session, out: Path, progress: Callable[[int], None]) -> dict
         rotating = Rotating(out / "media" / source, {stream: coded(session, stream) for stream in streams})
         for at_ns in rotating.write():
             progress(at_ns)
+        for stream in streams:
+            tell_refused(session, stream, rotating.refused[stream])
         counts |= {f"media/{path.name}": packets for path, packets in rotating.files.items()}
     return counts
 

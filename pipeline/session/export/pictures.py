@@ -6,11 +6,12 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import av
 import cv2
 from av.bitstream import BitStreamFilterContext
 
 from operators.packet import Frame
-from pipeline.session.export.streams import Coded, coded, packet_rows
+from pipeline.session.export.streams import Coded, coded, packet_rows, tell_refused
 from pipeline.session.frames import frames
 from pipeline.session.read import Session
 
@@ -47,17 +48,25 @@ def pictures(session: Session, stream: str) -> Iterator[Picture]:
 
 
 def _packets(session: Session, stream: str, format: str) -> Iterator[Picture]:
-    template, annex_b = None, None
+    template, annex_b, refused = None, None, 0
     for item in coded(session, stream):
         if item.template is not template:
             template = item.template
             name = ANNEX_B.get(template.codec_context.name)
             annex_b = None if name is None else BitStreamFilterContext(name, template)
-        yield Picture(start_ns=item.start_ns, at_ns=item.at_ns, data=_data(item, annex_b), format=format)
+        data = _data(item, annex_b)
+        refused += not data
+        if data:
+            yield Picture(start_ns=item.start_ns, at_ns=item.at_ns, data=data, format=format)
+    tell_refused(session, stream, refused)
 
 
 def _data(item: Coded, annex_b: BitStreamFilterContext | None) -> bytes:
-    return bytes(item.packet) if annex_b is None else b"".join(bytes(packet) for packet in annex_b.filter(item.packet))
+    """Empty for a packet that is damaged."""
+    try:
+        return bytes(item.packet) if annex_b is None else b"".join(bytes(packet) for packet in annex_b.filter(item.packet))
+    except (av.error.FFmpegError, EOFError):
+        return b""
 
 
 def pictures_as_jpeg(session: Session, stream: str) -> Iterator[Picture]:

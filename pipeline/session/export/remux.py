@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -31,9 +32,13 @@ class Remuxed:
         self._container: Any = av.open(target if not isinstance(target, Path) else str(target), "w", format=format)
         self._tracks = {name: _Track(self._container.add_stream_from_template(template), zero_ns) for name, template in templates.items()}
 
-    def add(self, name: str, item: Coded) -> None:
-        track = self._tracks[name]
-        self._container.mux_one(track.stamped(item))
+    def add(self, name: str, item: Coded) -> bool:
+        """False: the format does not take it; it is damaged."""
+        try:
+            self._container.mux_one(self._tracks[name].stamped(item))
+        except (av.error.FFmpegError, ValueError):
+            return False
+        return True
 
     def close(self) -> None:
         self._container.close()
@@ -85,12 +90,13 @@ def _ticks(time_ns: int) -> int:
 class Rotating:
     """A source's streams in as few files as its media allow: a new one begins where a decoder would have to.
 
-    base: the path without its suffix; the second file is BASE-2. files: what was written.
+    base: the path without its suffix; the second file is BASE-2. files: packets that were written. refused: those that were not, by stream.
     """
 
     def __init__(self, base: Path, streams: Mapping[str, Iterator[Coded]]) -> None:
         self._base, self._streams = base, streams
         self.files: dict[Path, int] = {}
+        self.refused: Counter[str] = Counter()
 
     def write(self) -> Iterator[int]:
         """Yields how far it is, in session time."""
@@ -106,8 +112,9 @@ class Rotating:
                         out.close()
                     shapes = {other: next_item.shape for other, next_item in waiting.items()}
                     out, path = self._begin({other: next_item.template for other, next_item in waiting.items()})
-                out.add(name, item)
-                self.files[path] += 1
+                taken = out.add(name, item)
+                self.files[path] += taken
+                self.refused[name] += not taken
                 yield item.start_ns
                 following = next(self._streams[name], None)
                 if following is None:

@@ -20,7 +20,7 @@ import rerun as rr
 from operators.packet import AudioBlock, Packet, Series, TextSpan
 from pipeline.session.export.pictures import FORMATS, pictures_as_jpeg
 from pipeline.session.export.remux import Remuxed
-from pipeline.session.export.streams import coded, heard, kind_of
+from pipeline.session.export.streams import coded, heard, kind_of, tell_refused
 from pipeline.session.export.walltime import WallTime
 from pipeline.session.read import Session
 
@@ -107,39 +107,60 @@ def _stream(session: Session, stream: str, kind: str | None, rows: _Rows) -> Non
             rows.numbers([stream], _series(session, stream))
 
 
+@dataclass(slots=True)
+class _Segment:
+    """One segment's pictures as an MP4 file in memory. starts_ns: when each is shown."""
+
+    base_ns: int
+    target: io.BytesIO
+    media: Remuxed
+    starts_ns: list[int] = field(default_factory=list)
+
+
 def _media(session: Session, stream: str, rows: _Rows) -> None:
     """A segment at a time, so that a long session needs no more memory than a short one."""
-    segment: list[int] = []
-    out: Remuxed | None = None
-    target, number, base_ns = io.BytesIO(), 0, 0
-
-    def finish() -> None:
-        if out is None:
-            return
-        out.close()
-        media = rr.AssetVideo(contents=target.getvalue(), media_type="video/mp4")
-        rows.recording.log(rr.new_entity_path([stream, "media", str(number)]), media, static=True)
-        _refer(stream, number, sorted(segment), base_ns, rows)
-
+    segment: _Segment | None = None
+    number = refused = 0
     for item in coded(session, stream):
-        if out is None or item.base_ns != base_ns:
-            finish()
-            target, base_ns, segment, number = io.BytesIO(), item.base_ns, [], number + 1
-            out = Remuxed(target, {stream: item.template}, format="mp4", zero_ns=base_ns)
-        out.add(stream, item)
-        segment.append(item.start_ns)
-    finish()
+        if segment is None or item.base_ns != segment.base_ns:
+            if segment is not None:
+                _finish(stream, number, segment, rows)
+            target, number = io.BytesIO(), number + 1
+            media = Remuxed(target, {stream: item.template}, format="mp4", zero_ns=item.base_ns)
+            segment = _Segment(base_ns=item.base_ns, target=target, media=media)
+        if segment.media.add(stream, item):
+            segment.starts_ns.append(item.start_ns)
+        else:
+            refused += 1
+    if segment is not None:
+        _finish(stream, number, segment, rows)
+    tell_refused(session, stream, refused)
 
 
-def _refer(stream: str, number: int, starts_ns: Sequence[int], base_ns: int, rows: _Rows) -> None:
-    media = str(rr.new_entity_path([stream, "media", str(number)]))
-    for first in range(0, len(starts_ns), BATCH):
-        batch = starts_ns[first : first + BATCH]
-        columns = rr.VideoFrameReference.columns(
-            timestamp=[rr.components.VideoTimestamp(nanoseconds=start_ns - base_ns) for start_ns in batch],
-            video_reference=[media] * len(batch),
-        )
-        rows.send([stream], batch, columns)
+def _finish(stream: str, number: int, segment: _Segment, rows: _Rows) -> None:
+    """Logs the file, and for every picture which of its frames it is, by the file's own times: a tick too early shows the one before."""
+    segment.media.close()
+    if not segment.starts_ns:
+        return
+    asset = rr.AssetVideo(contents=segment.target.getvalue(), media_type="video/mp4")
+    path = str(rr.new_entity_path([stream, "media", str(number)]))
+    rows.recording.log(path, asset, static=True)
+    starts_ns = sorted(segment.starts_ns)
+    times_ns = _times_ns(asset)
+    if len(times_ns) != len(starts_ns):
+        times_ns = [start_ns - starts_ns[0] for start_ns in starts_ns]
+    for batch in _batches(iter(zip(starts_ns, times_ns, strict=True))):
+        stamps = [rr.components.VideoTimestamp(nanoseconds=time_ns) for _, time_ns in batch]
+        columns = rr.VideoFrameReference.columns(timestamp=stamps, video_reference=[path] * len(batch))
+        rows.send([stream], [start_ns for start_ns, _ in batch], columns)
+
+
+def _times_ns(asset: rr.AssetVideo) -> list[int]:
+    """When the file's own frames are shown, in order; nothing where Rerun cannot read it."""
+    try:
+        return sorted(asset.read_frame_timestamps_nanos().tolist())
+    except RuntimeError:
+        return []
 
 
 def _jpegs(session: Session, stream: str, rows: _Rows) -> None:

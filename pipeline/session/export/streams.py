@@ -12,6 +12,7 @@ import av
 from operators.packet import Packet
 from pipeline.ports import Kind
 from pipeline.session.frames import BASE_ERRORS, HALF_NS, MS, Compressed, compressed, sound
+from pipeline.session.layout import STREAMS
 from pipeline.session.read import Session
 from pipeline.session.rows import Row
 
@@ -27,10 +28,17 @@ def kind_of(session: Session, stream: str) -> Kind | None:
     for segment in session.media_segments(stream):
         try:
             with av.open(f"file:{segment.path}", options={"protocol_whitelist": "file"}, format="matroska") as container:
-                return "video" if container.streams[0].type == "video" else "audio"
+                found = container.streams[0].type
+                return "video" if found == "video" else "audio" if found == "audio" else None
         except BASE_ERRORS:
             continue
     return None
+
+
+def tell_refused(session: Session, stream: str, count: int) -> None:
+    """Packets that no decoder or container takes are left out and noted as damage."""
+    if count:
+        session.faults.note(session.folder / STREAMS / stream, f"{count} packets of its media are damaged and were left out")
 
 
 def packet_rows(session: Session, stream: str) -> list[Row]:
@@ -59,12 +67,13 @@ class Coded:
 
 
 def coded(session: Session, stream: str) -> Iterator[Coded]:
-    """In the order of decoding; all that can be read."""
-    rows = packet_rows(session, stream)
+    """In the order of decoding; all that can be read and is of the stream's kind."""
+    rows, kind = packet_rows(session, stream), kind_of(session, stream)
     starts = [row["start_ns"] for row in rows]
     for item in compressed(session, stream):
-        row = _row_at(item, rows, starts)
-        packet = item.packet
+        row, packet = _row_at(item, rows, starts), item.packet
+        if packet.stream.type != kind:
+            continue
         yield Coded(
             packet=packet,
             template=packet.stream,
