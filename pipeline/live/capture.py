@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from typing import Protocol
 
 from operators.errors import SourceError
@@ -77,8 +78,9 @@ class Inbox:
 
 
 class ThreadCapture:
-    """One thread a connection; at most one is listened to.
+    """One thread for all connections, one after the other: libraries keep things by thread (OpenCV 6 kB that nobody frees).
 
+    A thread that hangs is left behind and never heard again; another takes its place.
     exclusive: the device cannot be opened twice, so a thread that hangs in it is the end of this process.
     """
 
@@ -90,17 +92,23 @@ class ThreadCapture:
         self._stop = threading.Event()
         self._abandoned: list[threading.Thread] = []
         self._thread: threading.Thread | None = None
+        self._work: SimpleQueue[threading.Event | None] = SimpleQueue()
 
     def connect(self) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._stop,), daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self._work = SimpleQueue()
+            self._thread = threading.Thread(target=self._serve, args=(self._work,), daemon=True)
+            self._thread.start()
+        self._work.put(self._stop)
 
     def release(self) -> None:
         self._stop.set()
 
     def abandon(self) -> bool:
         if self._thread is not None:
+            self._work.put(None)
+            self._thread.join(0.05)  # it may have come to its end just now
             self._abandoned = [thread for thread in (*self._abandoned, self._thread) if thread.is_alive()]
             self._thread = None
         return not self._abandoned or (not self._exclusive and len(self._abandoned) <= self.MOST_ABANDONED)
@@ -111,8 +119,14 @@ class ThreadCapture:
     def close(self, patience_s: float) -> None:
         """Asks the thread to end and waits so long; a thread that hangs is left behind."""
         self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
+            self._work.put(None)
             self._thread.join(patience_s)
+            self._thread = None
+
+    def _serve(self, work: SimpleQueue[threading.Event | None]) -> None:
+        while (stop := work.get()) is not None:
+            self._run(stop)
 
     def _run(self, stop: threading.Event) -> None:
         def put(item: Item) -> None:
