@@ -9,12 +9,15 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from operators.errors import SourceError
+from operators.packet import TextSpan
 from pipeline.live.captured import AtItsEnd, Captured, Connected, Connection, Connects, Ended, Item, Lost, Now
 from pipeline.mask import mask
 from pipeline.ports import Wanted
 
 MAX_ITEMS = 512
 MAX_BYTES = 64 << 20
+MAX_AGE_NS = 1_000_000_000
+"""A second of sound or pictures that nobody had time for is of no use to a live session. A text stays worth its wait."""
 
 
 class Capture(Protocol):
@@ -38,7 +41,7 @@ class Capture(Protocol):
 
 
 class Inbox:
-    """Bounded in number and bytes; the oldest go first, counted. put never waits for a reader."""
+    """Bounded in number, bytes and (but for text) age; the oldest go first, counted. put never waits for a reader."""
 
     def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> None:
         self._max_items, self._max_bytes = max_items, max_bytes
@@ -51,7 +54,7 @@ class Inbox:
         with self._there:
             self._items.append(item)
             self._bytes += _size(item)
-            while (len(self._items) > self._max_items or self._bytes > self._max_bytes) and self._drop_oldest():
+            while (len(self._items) > self._max_items or self._bytes > self._max_bytes or self._is_stale(item)) and self._drop_oldest():
                 pass
             self._there.notify()
 
@@ -65,6 +68,13 @@ class Inbox:
             self._lost.clear()
             self._bytes = 0
             return items
+
+    def _is_stale(self, newest: Item) -> bool:
+        """Whether the oldest payload has waited too long when the newest comes."""
+        if not isinstance(newest, Captured) or isinstance(newest.payload, TextSpan):
+            return False
+        oldest = next((item for item in self._items if isinstance(item, Captured)), newest)
+        return newest.arrival_ns - oldest.arrival_ns > MAX_AGE_NS
 
     def _drop_oldest(self) -> bool:
         """What happened to the connection is never dropped."""
