@@ -67,6 +67,15 @@ def check_plan(plan: Plan, *, engines: bool) -> Checked:
     return Checked(feeds=list(feeds.values()), notes=[*plan.notes, *lost, *bad], end_ns=end_ns)
 
 
+def check_source(plan: Plan, name: str) -> None:
+    """One source of a plan: that it can be there, that its streams are what the model wants, that its transforms can be made.
+
+    Raises ConfigError, SourceError.
+    """
+    _open(plan, name, [])
+    _check_shapes(plan, name, SIP_NS)
+
+
 def _open(plan: Plan, name: str, bad: list[str]) -> tuple[list[Feed], int | None]:
     """What of the source feeds the model, and where it ends. bad: takes a line for each file that it leaves out."""
     source = plan.make_source(name)

@@ -203,6 +203,31 @@ def calibrate(seconds: float, write: bool, **typed: object) -> None:
 
 
 @cli.command()
+@click.argument("session")
+@click.argument("file", metavar="SOURCES.YAML")
+def attach(session: str, file: str) -> None:
+    """Add the live sources of SOURCES.YAML to the running SESSION.
+
+    \b
+    sources: {door: {use: "pipeline.sources.stream:Stream", url: "rtsp://door/1"}}
+    inputs: {video: door.video}
+    """
+    from pipeline.commands.runs import attach_sources
+
+    attach_sources(session, file)
+
+
+@cli.command()
+@click.argument("session")
+@click.argument("sources", nargs=-1, required=True)
+def detach(session: str, sources: Sequence[str]) -> None:
+    """End SOURCES of the running SESSION; what they fed is masked."""
+    from pipeline.commands.runs import detach_sources
+
+    detach_sources(session, sources)
+
+
+@cli.command()
 def devices() -> None:
     """List the cameras and microphones of this machine."""
     from pipeline.commands.devices import print_devices

@@ -23,8 +23,9 @@ EPOCH_NS = 7_000_000_000
 
 
 class LiveBeat(Live):
-    def __init__(self, *, control: Path, url: str = "") -> None:
-        super().__init__(f"beat {url}".strip(), {"video": StreamRules(kind="video", rate_hz=25), "audio": StreamRules(kind="audio")})
+    def __init__(self, *, control: Path, url: str = "", streams: str = "video,audio") -> None:
+        rules = {name: StreamRules(kind=name, quiet_ns=50 * MS if name == "text" else None) for name in streams.split(",")}  # type: ignore[arg-type]
+        super().__init__(f"beat {url}".strip(), rules)
         self._control = control
 
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Beating:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from typing import Protocol
 
 from operators.errors import SourceError
+from operators.packet import TextSpan
 from pipeline.live.captured import AtItsEnd, Captured, Connected, Connection, Connects, Ended, Item, Lost, Now
 from pipeline.mask import mask
 from pipeline.ports import Wanted
 
 MAX_ITEMS = 512
 MAX_BYTES = 64 << 20
+MAX_AGE_NS = 1_000_000_000
+"""A second of sound or pictures that nobody had time for is of no use to a live session. A text stays worth its wait."""
 
 
 class Capture(Protocol):
@@ -37,7 +41,7 @@ class Capture(Protocol):
 
 
 class Inbox:
-    """Bounded in number and bytes; the oldest go first, counted. put never waits for a reader."""
+    """Bounded in number, bytes and (but for text) age; the oldest go first, counted. put never waits for a reader."""
 
     def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> None:
         self._max_items, self._max_bytes = max_items, max_bytes
@@ -50,7 +54,7 @@ class Inbox:
         with self._there:
             self._items.append(item)
             self._bytes += _size(item)
-            while (len(self._items) > self._max_items or self._bytes > self._max_bytes) and self._drop_oldest():
+            while (len(self._items) > self._max_items or self._bytes > self._max_bytes or self._is_stale(item)) and self._drop_oldest():
                 pass
             self._there.notify()
 
@@ -65,6 +69,13 @@ class Inbox:
             self._bytes = 0
             return items
 
+    def _is_stale(self, newest: Item) -> bool:
+        """Whether the oldest payload has waited too long when the newest comes."""
+        if not isinstance(newest, Captured) or isinstance(newest.payload, TextSpan):
+            return False
+        oldest = next((item for item in self._items if isinstance(item, Captured)), newest)
+        return newest.arrival_ns - oldest.arrival_ns > MAX_AGE_NS
+
     def _drop_oldest(self) -> bool:
         """What happened to the connection is never dropped."""
         for index, item in enumerate(self._items):
@@ -77,8 +88,9 @@ class Inbox:
 
 
 class ThreadCapture:
-    """One thread a connection; at most one is listened to.
+    """One thread for all connections, one after the other: libraries keep things by thread (OpenCV 6 kB that nobody frees).
 
+    A thread that hangs is left behind and never heard again; another takes its place.
     exclusive: the device cannot be opened twice, so a thread that hangs in it is the end of this process.
     """
 
@@ -90,17 +102,23 @@ class ThreadCapture:
         self._stop = threading.Event()
         self._abandoned: list[threading.Thread] = []
         self._thread: threading.Thread | None = None
+        self._work: SimpleQueue[threading.Event | None] = SimpleQueue()
 
     def connect(self) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._stop,), daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self._work = SimpleQueue()
+            self._thread = threading.Thread(target=self._serve, args=(self._work,), daemon=True)
+            self._thread.start()
+        self._work.put(self._stop)
 
     def release(self) -> None:
         self._stop.set()
 
     def abandon(self) -> bool:
         if self._thread is not None:
+            self._work.put(None)
+            self._thread.join(0.05)  # it may have come to its end just now
             self._abandoned = [thread for thread in (*self._abandoned, self._thread) if thread.is_alive()]
             self._thread = None
         return not self._abandoned or (not self._exclusive and len(self._abandoned) <= self.MOST_ABANDONED)
@@ -111,8 +129,14 @@ class ThreadCapture:
     def close(self, patience_s: float) -> None:
         """Asks the thread to end and waits so long; a thread that hangs is left behind."""
         self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
+            self._work.put(None)
             self._thread.join(patience_s)
+            self._thread = None
+
+    def _serve(self, work: SimpleQueue[threading.Event | None]) -> None:
+        while (stop := work.get()) is not None:
+            self._run(stop)
 
     def _run(self, stop: threading.Event) -> None:
         def put(item: Item) -> None:

@@ -26,7 +26,8 @@ from operators.sample_clock import time_of
 from pipeline.live.captured import Captured, Happened, Lost, Now
 
 BLOCK_S = 0.01
-MOST_WAITING = 500
+MOST_WAITING = 100
+"""Blocks, a second of sound."""
 OLDEST_S = 0.5
 """An ADC time that is older than this when the block comes is nonsense."""
 TASTE = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -57,6 +57,11 @@ def recording_state(records: bool, unrecorded: Iterable[str | None]) -> str:
     return "on" if why is None else f"stopped: {why}"
 
 
+def _sums(replays: bool) -> defaultdict[str, _Sum]:
+    """By input."""
+    return defaultdict(lambda: _Sum(replays))
+
+
 class Board:
     """Takes reports, gives Status. replays: at full speed a restarted process begins again, so its counts replace the old ones."""
 
@@ -64,12 +69,8 @@ class Board:
         self._inputs = dict(inputs)
         self._replays = replays
         self._core = _Sum(replays)
-        self._sent = {name: _Sum(replays) for name in inputs}
-        self._edge_drops = {name: _Sum(replays) for name in inputs}
-        self._unfit = {name: _Sum(replays) for name in inputs}
-        self._got = {name: _Sum(replays) for name in inputs}
-        self._faults = {name: _Sum(replays) for name in inputs}
-        self._stream_sums: dict[str, _Sum] = {}
+        self._sent, self._edge_drops, self._unfit, self._got, self._faults, self._stream_sums = (_sums(replays) for _ in range(6))
+        self._edges = list(inputs)  # also of inputs that were fed once
         self._streams: dict[str, StreamStatus] = {}
         self._health: dict[str, Health] = {}
         self.lost: set[str] = set()
@@ -79,6 +80,12 @@ class Board:
         self.last_window = -1
         self.events: list[str] = []
         self._unrecorded: dict[str, str | None] = {}
+
+    def rewire(self, inputs: Mapping[str, str]) -> None:
+        """Other inputs are fed from now on."""
+        self._inputs = dict(inputs)
+        self._edges += [name for name in inputs if name not in self._edges]
+        self._health = {name: health for name, health in self._health.items() if name in inputs}
 
     def ingest(self, report: Mapping[str, Any]) -> None:
         """A report of an IngestLoop."""
@@ -106,7 +113,7 @@ class Board:
             self._stream(generation, StreamStatus(**values))
 
     def _stream(self, generation: int, status: StreamStatus) -> None:
-        sums = self._stream_sums.setdefault(status.name, _Sum(self._replays))
+        sums = self._stream_sums[status.name]
         drops = {f"dropped {reason}": count for reason, count in (status.dropped or {}).items()}
         sums.take(generation, {"packets": status.packets, "late": status.late, **drops})
         total = sums.total()
@@ -129,7 +136,7 @@ class Board:
             skipped=counts["skipped"],
             revisions=counts["revisions"],
             streams=[self._stream_status(name, kind) for name, kind in facts.kinds.items()],
-            edges=[self._edge(name, final) for name in self._inputs],
+            edges=[self._edge(name, final) for name in self._edges],
             events=events,
             final=final,
             recording=recording_state(facts.records, self._unrecorded.values()),
@@ -139,7 +146,9 @@ class Board:
 
     def _stream_status(self, name: str, kind: Kind) -> StreamStatus:
         status = self._streams.get(name, StreamStatus(name=name, kind=kind, state="waiting"))
-        if name in self._inputs:
+        if name not in self._inputs and status.state == "live":
+            status = replace(status, state="waiting")  # what promises for it is no source: it may be attached
+        if name in self._edges:
             status = add_drops(add_drops(status, self._unfit[name].total()), self._edge(name, final=False).dropped)
         if name in self._health:
             status = self._as_its_source_says(status, self._health[name])

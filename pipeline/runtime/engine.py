@@ -61,7 +61,7 @@ class Engine:
         laps: Laps,
     ) -> None:
         self._plan, self._job, self._stage, self._inbox, self._clock, self._say = plan, job, stage, inbox, clock, say
-        self._laps = laps
+        self._laps, self._rng = laps, rng
         self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
         now_ns = clock.now_ns()
         self._children = {name: Child(name, _policy(plan, name), rng, now_ns) for name in (FUSION, *self._sources)}
@@ -72,9 +72,10 @@ class Engine:
         self._epoch_ns: int | None = None
         self._ended = False
         self._status_due_ns = now_ns
+        self._generations = 0
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Until the sources end or stop() says so. Raises CannotGoOn."""
+    def run(self, stop: Callable[[], bool], changes: Callable[[], RunPlan | None] = lambda: None) -> None:
+        """Until the sources end or stop() says so. changes() gives the plan that is to be followed from now on. Raises CannotGoOn."""
         for name in self._children:
             self._stage.make(name, 0)
         while not stop() and not self._ended:
@@ -84,14 +85,47 @@ class Engine:
                 self._happened(happened)
             for child in self._children.values():
                 self._obey(child, child.tick(self._clock.now_ns()))
+            if (plan := changes()) is not None:
+                self._change(plan)
             self._report()
         self._send_status("ended", final=True)
+
+    # -- streams that come and go
+
+    def _change(self, plan: RunPlan) -> None:
+        """Ends the sources that are no longer there and starts those that are new; nobody else is touched."""
+        before, self._plan = self._sources, plan
+        self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
+        self._stage.change(plan.config.model_dump_json())
+        for name in before.keys() - self._sources.keys():
+            self._obey_quietly(self._children.pop(name))
+            self._opened.pop(name, None)
+            self._event(f"source {name} is detached")
+        self._board.rewire(fed_inputs(plan))
+        for name in self._sources.keys() - before.keys():
+            # Above every generation so far: what is counted by input goes on, and it reads from now on.
+            self._generations = 1 + max([self._generations, *(child.generation for child in self._children.values())])
+            child = self._children[name] = Child(name, _policy(plan, name), self._rng, self._clock.now_ns())
+            child.generation = self._generations
+            self._stage.make(name, child.generation)
+            self._event(f"source {name} is attached")
+        self._vacate()
+
+    def _obey_quietly(self, child: Child) -> None:
+        self._generations = max(self._generations, child.generation)
+        if "kill" in child.happens("stop", self._clock.now_ns()):
+            self._stage.kill(child.name)
+
+    def _vacate(self) -> None:
+        """An input is vacant until its source delivers: so nobody waits for one that is being started."""
+        fed = {wanted for name, inputs in self._sources.items() if self._children[name].begun for wanted in inputs}
+        self._stage.vacate(sorted(kinds_of(self._plan).keys() - fed))
 
     # -- what the actors' processes became
 
     def _happened(self, message: Message) -> None:
-        child = self._children[message.name]
-        if message.generation not in (child.generation, -1):
+        child = self._children.get(message.name)
+        if child is None or message.generation not in (child.generation, -1):
             return
         if message.what == "opened":
             self._opened[message.name] = message.values
@@ -120,6 +154,10 @@ class Engine:
             if child.state == "ready":
                 child.happens("went", self._clock.now_ns())
                 self._stage.run(child.name, child.generation, self._arguments(child, self._epoch_ns))
+                if self._generations and not child.begun:
+                    child.begun = True
+                    self._vacate()
+                child.begun = True
 
     def _may_begin(self) -> bool:
         """All are there, or lost; a session that ran before does not wait for its sources."""

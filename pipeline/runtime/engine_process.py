@@ -53,6 +53,10 @@ class EngineProcess:
         """Its next line; None: its output has ended. Raises queue.Empty."""
         return self._lines.get(timeout=timeout_s)
 
+    def change(self, config_json: str) -> None:
+        """Asks it to follow this config from now on, see `pipeline.runtime.changes`."""
+        self._write(json.dumps({"change": config_json}, separators=(",", ":")) + "\n")
+
     def ask_to_stop(self) -> None:
         self._write("stop\n")
 

@@ -16,7 +16,7 @@ from pipeline.clock import Clock
 from pipeline.runtime.bus import EdgeReceiver, Outbox
 from pipeline.runtime.core import unused
 from pipeline.runtime.pace import Pace
-from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, speed_of
+from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, speed_of, takes_changes
 from pipeline.runtime.tally import Tallies
 from pipeline.runtime.wires import Wires
 from pipeline.session.replay import Replay, Resume, replayed
@@ -39,10 +39,15 @@ class FusionLoop:
         self._speed = speed_of(plan)
         self._tallies = Tallies(kinds_of(plan))
         self._lost: SimpleQueue[str] = SimpleQueue()
+        self._vacancies: SimpleQueue[list[str]] = SimpleQueue()
+        # Where streams may come and go, an input that nobody feeds is not closed, but vacant: we promise that it has nothing.
+        self._vacant = sorted(kinds_of(plan).keys() - fed_inputs(plan).keys()) if takes_changes(plan) else []
+        self._promise_due_ns = 0
         self._context: zmq.Context[Any] = zmq.Context()
         self._outbox = Outbox(self._context, wires.engine)
         self._edges = {
-            name: EdgeReceiver(self._context, wires.edge(name), wires.inputs, replays=self._speed is None) for name in fed_inputs(plan)
+            name: EdgeReceiver(self._context, wires.edge(name), wires.inputs, replays=self._speed is None)
+            for name in (kinds_of(plan) if takes_changes(plan) else fed_inputs(plan))
         }
         self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
         self._log = None if self._recorder is None else self._recorder.core()
@@ -67,6 +72,7 @@ class FusionLoop:
         while not self._stop():
             self._hear()
             self._lose_streams()
+            self._promise_for_vacant()
             self._tick()
             self._look_after()
 
@@ -102,6 +108,10 @@ class FusionLoop:
         """These streams will not come back."""
         for name in names:
             self._lost.put(name)
+
+    def vacate(self, names: Sequence[str]) -> None:
+        """Nobody feeds these inputs now, and all others somebody does. May be called from another thread."""
+        self._vacancies.put(list(names))
 
     def close(self) -> None:
         for edge in self._edges.values():
@@ -187,6 +197,20 @@ class FusionLoop:
                 self._feed(Closed(stream=name, time_ns=now_ns))
         except Empty:
             return
+
+    def _promise_for_vacant(self) -> None:
+        while not self._vacancies.empty():
+            self._vacant = self._vacancies.get()
+        now_ns = self._session_ns()
+        if not self._vacant or now_ns < self._promise_due_ns:
+            return
+        self._promise_due_ns = now_ns + POLL_MS * 1_000_000
+        fed = self._edges.keys() - set(self._vacant)
+        ended = bool(fed) and fed <= self._core.closed
+        for name in self._vacant:
+            if name not in self._core.closed:
+                promise_ns = max(now_ns, self._tallies.streams[name].promised_ns)
+                self._feed(Closed(stream=name, time_ns=promise_ns) if ended else Watermark(stream=name, time_ns=promise_ns))
 
     def _tick(self) -> None:
         if self._pace is None:

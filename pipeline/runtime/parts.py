@@ -81,6 +81,11 @@ def fed_inputs(plan: RunPlan) -> dict[str, str]:
     return {wanted: source for source in plan.config.sources for wanted in plan.source_inputs(source)}
 
 
+def takes_changes(plan: RunPlan) -> bool:
+    """Whether streams may be attached and detached while it runs: a session of live sources. A file would begin in the middle."""
+    return speed_of(plan) is not None and plan.replay is None and any(plan.make_source(name).live for name in plan.config.sources)
+
+
 def kinds_of(plan: RunPlan) -> dict[str, Kind]:
     """The model's inputs."""
     return {name: spec.kind for name, spec in plan.model.spec.inputs.items()}

@@ -69,6 +69,11 @@ class Process:
             self._loop.lose(names)
         return {}
 
+    def vacate(self, names: list[str]) -> dict[str, Any]:
+        if isinstance(self._loop, FusionLoop):
+            self._loop.vacate(names)
+        return {}
+
     def stop(self) -> dict[str, Any]:
         self._stop.set()
         return {}
@@ -96,7 +101,7 @@ class RayStage:
     """A Ray runtime of our own and the actors on it."""
 
     def __init__(self, config_json: str, digest: str, folder: Path, actors: int) -> None:
-        self._config_json, self._digest = config_json, digest
+        self._config_json, self._digest, self._room = config_json, digest, actors
         self.wires: Wires | None = None
         self._actors: dict[str, Any] = {}
         self._pending: dict[Any, tuple[str, int, Literal["opened", "ended", "told"]]] = {}
@@ -129,7 +134,10 @@ class RayStage:
         """Starts an actor and opens it."""
         if self.wires is None:
             raise ContractError("actors want to know the wires of their run")
-        actor = self._classes[name == FUSION].remote(self._config_json, self._digest, name, self.wires.to_json(), generation)
+        # Ray has room for the actors of the config; one that is attached is not counted.
+        room = {} if len(self._actors) < self._room else {"num_cpus": 0}
+        kind = self._classes[name == FUSION].options(**room)
+        actor = kind.remote(self._config_json, self._digest, name, self.wires.to_json(), generation)
         self._actors[name] = actor
         self._pending[actor.open.remote()] = (name, generation, "opened")
 
@@ -140,6 +148,15 @@ class RayStage:
         """Tells the fusion actor that these inputs will not come back."""
         if FUSION in self._actors:
             self._pending[self._actors[FUSION].lose.remote(names)] = (FUSION, -1, "told")
+
+    def change(self, config_json: str) -> None:
+        """The config of the actors to come; those that live keep theirs."""
+        self._config_json = config_json
+
+    def vacate(self, names: list[str]) -> None:
+        """Tells the fusion actor which inputs nobody feeds just now."""
+        if FUSION in self._actors:
+            self._pending[self._actors[FUSION].vacate.remote(names)] = (FUSION, -1, "told")
 
     def kill(self, name: str) -> None:
         """At once, whatever it is doing."""

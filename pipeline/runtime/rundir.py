@@ -3,6 +3,7 @@
 <base>/<session>-<pid>/  0700      base: $XDG_RUNTIME_DIR/sensorium, else ~/.local/state/sensorium
     run.json     session, pid, the process's start time, its private folder for sockets
     status.json  the newest Status, replaced as a whole about once a second
+    ask-*.json   a request, see `pipeline.runtime.requests`
     engine.log   what the engine's process wrote to stderr
 """
 
@@ -98,10 +99,15 @@ def runs(base: Path | None = None) -> list[Run]:
     return sorted(found, key=lambda run: run.started)
 
 
+def folder_of(run: Run, base: Path | None = None) -> Path:
+    """Its run directory."""
+    return (base or base_folder()) / f"{run.session}-{run.pid}"
+
+
 def status_of(run: Run, base: Path | None = None) -> Status | None:
     """Its newest status; None: there is none yet."""
     try:
-        text = ((base or base_folder()) / f"{run.session}-{run.pid}" / "status.json").read_text("utf-8")
+        text = (folder_of(run, base) / "status.json").read_text("utf-8")
         return status_from_json(json.loads(text))
     except FileNotFoundError:
         return None

@@ -41,6 +41,14 @@ class Stage(Protocol):
         """Tells the fusion actor that these inputs will not come back."""
         ...
 
+    def change(self, config_json: str) -> None:
+        """The config of the actors to come; those that live keep theirs."""
+        ...
+
+    def vacate(self, names: list[str]) -> None:
+        """Tells the fusion actor which inputs nobody feeds just now."""
+        ...
+
     def kill(self, name: str) -> None:
         """At once, whatever it is doing."""
         ...

@@ -73,6 +73,7 @@ class Child:
         self.name = name
         self.state: State = "opening"
         self.generation = 0
+        self.begun = False  # it ran once, in this or an earlier generation
         self.failures = 0
         self.restarts = 0
         self.why = ""

@@ -15,14 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from operators.errors import SensoriumError
 from pipeline.clock import Clock, SystemClock
+from pipeline.mask import mask
+from pipeline.plan import Plan
 from pipeline.ports import Sink, Status
 from pipeline.runtime.carry import ended, on_top
+from pipeline.runtime.changes import changed
 from pipeline.runtime.codec import decision_from_json, status_from_json
 from pipeline.runtime.engine_process import EngineProcess
 from pipeline.runtime.failure import Failure
 from pipeline.runtime.job import Job
 from pipeline.runtime.parts import RunPlan, session_of, speed_of
+from pipeline.runtime.requests import answer, asked
 from pipeline.runtime.rundir import RunDir
 from pipeline.runtime.supervise import Child, RestartPolicy
 from pipeline.runtime.wishes import Wishes, wishes_to_stop
@@ -98,6 +103,7 @@ class Supervisor:
             while not self._done and not self._child.final:
                 self._listen()
                 self._heed_wishes()
+                self._heed_requests()
                 self._look_after()
         finally:
             if self._engine is not None:
@@ -237,6 +243,20 @@ class Supervisor:
                 self._engine.ask_to_stop()
         if self._wishes.count > 1 or (self._stop_at_ns is not None and now_ns > self._stop_at_ns):
             self._done = True
+
+    def _heed_requests(self) -> None:
+        """What `sensorium attach` and `detach` ask for: judged here, carried out by the engine."""
+        for path, request in asked(self._run_dir.path):
+            if self._engine is None or self._epoch_ns is None or not isinstance(self._plan, Plan):
+                answer(path, refused="the session is not running just now; try again")
+                continue
+            try:
+                self._plan, done = changed(self._plan, request, recorded=self._recording is not None)
+            except SensoriumError as error:
+                answer(path, refused=mask(str(error)))
+                continue
+            self._engine.change(self._plan.config.model_dump_json())
+            answer(path, done=done)
 
     def _close(self) -> int:
         failed = self._failure is not None and self._stop_at_ns is None

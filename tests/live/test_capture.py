@@ -7,7 +7,7 @@ import pytest
 from livebeat import LiveBeat
 
 from operators.errors import ContractError, DeviceNotFound
-from operators.packet import Frame, Packet
+from operators.packet import Frame, Packet, TextSpan
 from pipeline.clock import SystemClock
 from pipeline.live.capture import Inbox, ThreadCapture
 from pipeline.live.captured import AtItsEnd, Captured, Connected, Ended, Lost
@@ -36,6 +36,18 @@ def test_a_box_is_bounded_in_bytes():
         box.put(item(size=60))
     lost, kept = box.take(0)
     assert (lost.count, kept.payload.nbytes) == (4, 60)
+
+
+def test_sound_and_pictures_that_nobody_had_time_for_are_shed_after_a_second_and_texts_are_not():
+    box = Inbox()
+    for second in (0, 0.4, 0.9, 1.3, 1.5):
+        box.put(Captured(stream="video", payload=Frame(data=np.zeros((1, 1), np.uint8)), arrival_ns=round(second * S)))
+    lost, *kept = box.take(0)
+    assert lost == Lost(stream="video", reason="capture_overflow", count=2)
+    assert [item.arrival_ns / S for item in kept] == [0.9, 1.3, 1.5]
+    for second in range(5):
+        box.put(Captured(stream="text", payload=TextSpan(text="x"), arrival_ns=second * S, length_ns=0))
+    assert len(box.take(0)) == 5
 
 
 def test_what_became_of_the_connection_is_never_lost():

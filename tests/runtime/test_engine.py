@@ -43,6 +43,12 @@ class Stage:
     def lose(self, names: list[str]) -> None:
         self.orders.append(("lose", *names))
 
+    def change(self, config_json: str) -> None:
+        self.orders.append(("change",))
+
+    def vacate(self, names: list[str]) -> None:
+        self.orders.append(("vacate", *names))
+
     def kill(self, name: str) -> None:
         self.orders.append(("kill", name))
 
@@ -79,6 +85,11 @@ class Story:
         laps = Laps(self.clock, 0)
         self.engine = Engine(plan, job, self.stage, Mail(self.clock), self.clock, self.said.append, random.Random(1), laps)
         self.looks: list[Any] = []
+        self.changes: list[Any] = []
+
+    def follow(self, *names: str) -> Any:
+        """A deed: these are the sources from now on."""
+        return lambda: self.changes.append(FakePlan({name: Script([]) for name in names}, speed=1))
 
     def run(self, *deeds: Any, looks: int = 10) -> list[tuple[Any, ...]]:
         """Each deed is done before a look of its own, then so many looks are taken; gives the orders."""
@@ -90,7 +101,7 @@ class Story:
                 deed()
             return deed is None
 
-        self.engine.run(stop)
+        self.engine.run(stop, lambda: self.changes.pop(0) if self.changes else None)
         return self.stage.orders
 
     def fails(self, name: str, failure: Failure, generation: int = 0) -> Any:
@@ -200,3 +211,30 @@ def test_the_engine_ends_when_its_stage_is_gone() -> None:
 
 def events(story: Story) -> list[str]:
     return [text for line in story.said if line["type"] == "status" for text in line["status"]["events"]]
+
+
+def test_a_detached_source_is_ended_and_its_input_vacant_at_once() -> None:
+    story = Story()
+    orders = story.run(nothing, nothing, nothing, story.follow("cam"))
+    assert orders[-3:] == [("change",), ("kill", "mic"), ("vacate", "mic")]
+    assert story.state() == "running"
+
+
+def test_an_input_is_vacant_until_what_is_attached_to_it_runs() -> None:
+    story = Story()
+    orders = story.run(nothing, nothing, nothing, story.follow("cam"), nothing, story.follow("cam", "mic"))
+    assert orders[-5:] == [("change",), ("make", "mic", 1), ("vacate", "mic"), ("run", "mic", 1), ("vacate",)]
+
+
+def test_a_source_that_comes_again_and_again_is_never_taken_for_its_former_self() -> None:
+    story = Story()
+    deeds = [deed for _ in range(3) for deed in (story.follow("cam"), nothing, story.follow("cam", "mic"), nothing)]
+    orders = story.run(nothing, nothing, nothing, *deeds)
+    assert [order for order in orders if order[:2] == ("make", "mic")] == [("make", "mic", n) for n in range(4)]
+
+
+def test_the_last_words_of_a_detached_source_are_not_heard() -> None:
+    story = Story()
+    late = story.fails("mic", failure_of(ContractError("a ram")))
+    story.run(nothing, nothing, nothing, story.follow("cam"), nothing, late)
+    assert story.state() == "running"

@@ -11,6 +11,9 @@ from rayrun import SupervisedRun
 from tiny_model import write_tiny_model
 from waiting import until
 
+from pipeline.clock import SystemClock
+from pipeline.runtime.requests import Refused, ask
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 S = 1_000_000_000
 
@@ -71,3 +74,53 @@ def test_a_live_source_is_lost_found_hung_and_replaced_while_decisions_go_on(ses
     assert "does not let go" in events
     assert "hunter2" not in session.out.read_text()
     assert session.left_behind() == []
+
+
+def test_streams_come_and_go_without_a_gap_in_the_decisions(session: SupervisedRun) -> None:
+    wait_state(session, "live", 60)
+    presence_is(session, "text", "present")
+    [folder] = (session.folder / "runs").glob("*")
+    clock = SystemClock()
+
+    assert ask(folder, {"detach": ["words"]}, clock) == "detached words"
+    presence_is(session, "text", "empty")
+    more = {
+        "sources": {"talk": {"use": "livebeat:LiveBeat", "control": str(session.folder / "talk"), "streams": "text"}},
+        "inputs": {"text": "talk.text"},
+    }
+    assert ask(folder, {"attach": more}, clock) == "attached talk"
+    presence_is(session, "text", "present")
+    until(lambda: stream(session, "text")["state"] == "live", 10, "the status knows it")
+
+    for request, why in (
+        ({"attach": more}, "sources.talk is there already"),
+        ({"detach": ["nobody"]}, "there is no source 'nobody'; there are av, talk"),
+        ({"detach": ["av", "talk"]}, "no source"),
+        ({"attach": {"sources": {"clip": {"use": "beatsource:Beat"}}, "inputs": {}}}, "feeds no input"),
+        ({"attach": {"model": "other"}}, "sources and inputs and transforms"),
+        ({"dance": []}, "no request"),
+    ):
+        with pytest.raises(Refused, match=why):
+            ask(folder, request, clock)
+
+    assert ask(folder, {"detach": ["talk"]}, clock) == "detached talk"
+    presence_is(session, "text", "empty")
+    assert ask(folder, {"attach": more}, clock) == "attached talk"
+    presence_is(session, "text", "present")
+
+    session.process.terminate()
+    assert session.end() == (0, "")
+    decisions, final = session.decisions(), session.statuses()[-1]
+    assert [decision["window"] for decision in decisions] == list(range(len(decisions)))
+    assert final["skipped"] == 0
+    there = sum(decision["presence"]["video"] in ("present", "partial") for decision in decisions)
+    assert there > len(decisions) / 2  # on a busy machine a picture may miss a deadline, attached or not
+    for edge in final["edges"]:
+        assert edge["entered"] == edge["left"] + edge["waiting"] + sum(edge["dropped"].values())
+    assert session.left_behind() == []
+
+
+def presence_is(session: SupervisedRun, name: str, word: str) -> None:
+    begun = len(session.decisions())
+    fact = lambda: any(decision["presence"][name] == word for decision in session.decisions()[begun:])  # noqa: E731
+    until(fact, 30, f"{name} is {word}: {[d['presence'] for d in session.decisions()[-2:]]} {session.events()[-4:]}")
