@@ -1,5 +1,6 @@
 """Lines, the box and the token, without any device."""
 
+import itertools
 import os
 import stat
 import threading
