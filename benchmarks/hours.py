@@ -215,10 +215,8 @@ def main() -> int:
     }
     rows = [[name, str(source.made), *(str(each) for each in counted[name]), str(source.lost)] for name, source in plan.sources.items()]
     print(markdown(["stream", "made", "into the aligner", "dropped, by reason", "of them by its faults"], rows))
-    print(
     worst_ms = watch.worst_ns / MS
     print(f"\n{watch.next} decisions, {watch.revised} revised, worst {worst_ms:.0f} ms after its window; {final.skipped} skipped")
-    )
     print(
         f"size {watch.sizes[len(watch.sizes) // 4] / 2**20:.1f} MB after a quarter, {watch.sizes[-1] / 2**20:.1f} MB at the end;", end=" "
     )
