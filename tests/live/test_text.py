@@ -1,6 +1,5 @@
 """Lines, the box and the token, without any device."""
 
-import itertools
 import os
 import stat
 import threading
