@@ -148,8 +148,8 @@ def judge(script: PairingScript, result: Result, from_ns: int = 0) -> Shares:
     for frame in frames:
         right, (block, emitted_ns, flag) = script.right[frame.seq], result.given.get(frame.seq, (-10, 0, False))
         good = block == right
-        close = good or (block is not None and right is not None and abs(block - right) <= 1) or (block is None) != (right is None)
-        exact, near, flagged, silent = exact + good, near + (close and block != -10), flagged + flag, silent + (not close and not flag)
+        close = good or (block is not None and abs(block - script.heard[frame.seq]) <= 1)
+        exact, near, flagged, silent = exact + good, near + close, flagged + flag, silent + (not close and not flag)
         if block is not None and block >= 0 and right is not None:
             emitted.append(emitted_ns - frame.true_ns)
             arrived.append(max(frame.arrival_ns, script.arrived_ns["audio", right]) - frame.true_ns)

@@ -34,9 +34,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairingScript:
-    """sent in the order of arrival. right[frame's seq]: the block that was heard at the frame's instant, None if it was lost."""
+    """sent in the order of arrival. heard[frame's seq]: the block of the frame's instant; right: the same, None if it was lost."""
 
     sent: tuple[Sent, ...]
+    heard: dict[int, int]
     right: dict[int, int | None]
     arrived_ns: dict[tuple[str, int], int]
 
@@ -65,7 +66,8 @@ def pairing_script(seconds: int, ppm: float, seed: int, *, step_ns: int = 0, off
     frames = [packet for packet in kept if packet.stream == "video"]
     blocks = {frame.seq: bisect_right(starts, frame.true_ns) - 1 for frame in frames}
     right = {seq: block if block in there else None for seq, block in blocks.items()}
-    return PairingScript(sent=tuple(kept), right=right, arrived_ns={(p.stream, p.seq): p.arrival_ns for p in kept})
+    arrived_ns = {(packet.stream, packet.seq): packet.arrival_ns for packet in kept}
+    return PairingScript(sent=tuple(kept), heard=blocks, right=right, arrived_ns=arrived_ns)
 
 
 def _way(lot: random.Random, least_ms: int) -> int:

@@ -353,3 +353,18 @@ def test_a_line_that_comes_in_pieces_is_one(tmp_path):
         for piece in (b"he", b"llo ", "ü".encode()[:1], "ü".encode()[1:], b"\r\n"):
             file.write(piece)
         until(lambda: heard.texts() == ["hello ü"], 5)
+
+
+def test_lines_typed_into_a_terminal_are_heard_as_they_are_entered(monkeypatch):
+    keyboard, terminal = os.openpty()
+    monkeypatch.setenv(STDIN, os.ttyname(terminal))
+    with Listening(Stdin()) as heard:
+        heard.live()
+        assert heard.source.health()["text"].detail == "terminal"
+        os.write(keyboard, b"half a li")
+        os.write(keyboard, b"ne\n")
+        until(lambda: heard.texts() == ["half a line"], 5)
+        os.write(keyboard, b"\x04")  # control-D
+        until(heard.closed, 5)
+    os.close(keyboard)
+    os.close(terminal)
