@@ -18,12 +18,12 @@ from pipeline.clock import SystemClock
 from pipeline.export import save_model
 from pipeline.model import Model, ModelSpec
 from pipeline.training.batch import Hops
-from pipeline.training.card import facts, fit_temperature, tested
+from pipeline.training.card import facts, fit_offsets, fit_temperature, tested
 from pipeline.training.config import Training
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, History, Report, fit
-from pipeline.training.network import InTraining, begin_with, normalise
+from pipeline.training.network import InTraining, begin_with, normalise, shift_logits
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
 from pipeline.training.transforms import chains
@@ -53,6 +53,9 @@ def train(config_path: Path, *, out: Path | None = None, progress: bool = True, 
         history = _fit(network, mix, cutter, validation, training, report, console)
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
+    offsets = fit_offsets(engine, validation)
+    if shift_logits(network, offsets):
+        console.print(f"logits moved by {dict(zip(config.model.labels, offsets, strict=True))}")
     temperature = fit_temperature(engine, validation)
     console.print("testing on the test split")
     labels = list(config.model.labels)

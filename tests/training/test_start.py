@@ -49,7 +49,7 @@ def test_weights_of_another_shape_are_refused_and_named(tmp_path):
 def test_weights_of_another_head_are_refused_and_named(tmp_path):
     write_tiny_model(tmp_path / "tiny")
     late = tiny_spec(head="operators.fusion.late:LateHead")
-    with pytest.raises(ConfigError, match="start: .* missing in the"):
+    with pytest.raises(ConfigError, match=r"start: .* missing in the"):
         begin_with(network_of(late, 0), load_model(tmp_path / "tiny"))
 
 
