@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(shell nvidia-smi -L >/dev/null 2>&1 || echo -c constraints-cpu.txt)
 MODULES := operators pipeline tests benchmarks
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench mutants format clean
 help:
 	@echo "make demo    set up, run the demo scene, print accuracy, latency and counters"
 	@echo "make test    set up, run the tests"
 	@echo "make check   lint, types, import arrow, README examples"
 	@echo "make bench   the figures of docs/benchmarks.md that need no recordings"
+	@echo "make mutants would the aligner's tests notice a mistake in it? (half an hour)"
 	@echo "make format  rewrite the code in the project's style"
 	@echo "make clean   remove the environment and caches"
 
@@ -35,6 +36,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.cost --picture pattern
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.recovery
+
+mutants: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.mutants
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix $(MODULES)

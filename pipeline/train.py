@@ -18,14 +18,14 @@ from pipeline.clock import SystemClock
 from pipeline.export import save_model
 from pipeline.model import Model, ModelSpec
 from pipeline.training.batch import Hops
-from pipeline.training.card import facts, fit_temperature, tested
+from pipeline.training.card import facts, fit_offsets, fit_temperature, tested
 from pipeline.training.charts import draw
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.config import Training
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, Feed, History, LoopConfig, Report, fit
-from pipeline.training.network import InTraining, begin_with, normalise
+from pipeline.training.network import InTraining, begin_with, normalise, shift_logits
 from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
@@ -66,6 +66,9 @@ def train(
         history = _fit(network, mix, cutter, validation, training, report, console, checkpoints)
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
+    offsets = fit_offsets(engine, validation)
+    if shift_logits(network, offsets):
+        console.print(f"logits moved by {dict(zip(config.model.labels, offsets, strict=True))}")
     temperature = fit_temperature(engine, validation)
     console.print("testing on the test split")
     labels = list(config.model.labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,29 @@ def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], t
 def fit_temperature(engine: Engine, segments: Sequence[Segment]) -> float:
     """The temperature in 0.5 .. 3 with the least negative log-likelihood on these segments (Guo et al. 2017)."""
     return best_temperature(Encoded(engine, segments, every=2).score(list(segments[0].packets)))
+
+
+def fit_offsets(engine: Engine, segments: Sequence[Segment]) -> list[float]:
+    """What to add to each label's logit so that the mean recall of the labels is highest on these segments; the first label's is 0.
+
+    A label that is rare, or hard to tell in training's noise, is otherwise given too seldom where it is plain. Searched label by label,
+    in tenths from -2 to 2; of equally good ones the smallest.
+    """
+    encoded = Encoded(engine, segments, every=2)
+    scored = encoded.score(list(segments[0].packets))
+    logits = np.log(np.maximum(scored.scores, 1e-12))
+    tries = sorted((round(0.1 * step, 1) for step in range(-20, 21)), key=abs)
+    offsets = [0.0] * logits.shape[1]
+
+    def quality(label: int, offset: float) -> float:
+        moved = [*offsets[:label], offset, *offsets[label + 1 :]]
+        decided = (logits + moved).argmax(1)
+        return float(np.mean([np.mean(decided[scored.label == true] == true) for true in np.unique(scored.label)]))
+
+    for _ in range(3):
+        for label in range(1, len(offsets)):
+            offsets[label] = max(tries, key=partial(quality, label))
+    return offsets
 
 
 def facts(history: History, test: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> str:
