@@ -166,6 +166,17 @@ def evaluate(model: str, config: str, sets: Sequence[str], backend: str, noise: 
     print_evaluation(model, config, sets, backend=backend, noise=noise or (0.0, 0.5, 1.0, 2.0), out=out)
 
 
+@cli.command()
+@click.argument("model")
+@click.option("--half", metavar="FOLDER", help="Also write the fp16 graphs there.")
+@click.option("--out", metavar="FILE", help="Also write the report to FILE as JSON.")
+def export(model: str, half: str | None, out: str | None) -> int:
+    """Compare MODEL's graphs in fp32, fp16 and int8 with its network in float64, and ask TensorRT whether it takes them."""
+    from pipeline.commands.export import print_export
+
+    return print_export(model, half, out)
+
+
 @cli.command(cls=_Words)
 @click.argument("config")
 @_OVERRIDE

@@ -97,7 +97,7 @@ class Run(_Part):
     runner: Literal["ray", "inline"] = Field(
         default="ray", description="ray: one process a source; inline: all in one process", examples=["ray"]
     )
-    backend: Name = Field(default="auto", description="what runs the model: auto, onnx or torch", examples=["auto"])
+    backend: Name = Field(default="auto", description="what runs the model: auto, onnx, int8, torch or tensorrt", examples=["auto"])
     duration: Seconds | None = Field(default=None, description="end after this much session time: 30s, 1.5m, 1:30", examples=["30s"])
 
 

@@ -60,13 +60,14 @@ def encoder_cases(spec: InputSpec, rng: np.random.Generator) -> Iterator[tuple[s
     """(what it is, (n, *shape) in the input's dtype)."""
     for count in _BATCHES:
         shape = (count, *spec.shape)
-        yield f"noise x {count}", _noise(spec.dtype, shape, rng)
-        yield f"lifelike x {count}", _lifelike(spec.dtype, shape, rng)
+        yield f"noise x {count}", noise(spec.dtype, shape, rng)
+        yield f"lifelike x {count}", lifelike(spec.dtype, shape, rng)
     yield "all zero", np.zeros((1, *spec.shape), spec.dtype)
     yield "all largest", np.full((1, *spec.shape), 255 if spec.dtype == "uint8" else 20, spec.dtype)
 
 
-def _noise(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+def noise(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+    """Any numbers that the dtype's encoders may meet."""
     if dtype == "uint8":
         return rng.integers(0, 256, shape).astype(np.uint8)
     if dtype == "int64":
@@ -74,7 +75,7 @@ def _noise(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDAr
     return rng.normal(-6.0, 4.0, shape).astype(dtype)
 
 
-def _lifelike(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+def lifelike(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
     """Pictures: a soft dim gradient. Tokens: a few, then padding. Numbers: log energies near the floor with a loud part."""
     position = np.linspace(0.0, 1.0, shape[-1])
     if dtype == "uint8":

@@ -54,14 +54,14 @@ def train(
     mix = training.mix()
     model = Model(training.folder, config.model, "")
     cutter = Cutter(model, chains(config.model, training.file, training.folder))
-    network = _network(training)
+    network = new_network(training)
     if training.start is not None:
         begin_with(network, training.start)
     checkpoints = Checkpoints(folder.with_name(f"{folder.name}.training"), training.digest)
     if fresh:
         checkpoints.clear()
     console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
-    validation = _finite(mix, cutter, "validation", training)
+    validation = split_of(mix, cutter, "validation", training)
     with _bar(console) as report:
         history = _fit(network, mix, cutter, validation, training, report, console, checkpoints)
     minutes = (clock.now_ns() - begun_ns) / 60e9
@@ -72,7 +72,7 @@ def train(
     temperature = fit_temperature(engine, validation)
     console.print("testing on the test split")
     labels = list(config.model.labels)
-    test = tested(engine, _finite(mix, cutter, "test", training), labels, temperature)
+    test = tested(engine, split_of(mix, cutter, "test", training), labels, temperature)
     metrics = {
         "test": test,
         "validation": history.best.validation,
@@ -90,7 +90,7 @@ def train(
     return made.folder
 
 
-def _network(training: Training) -> FusionNetwork:
+def new_network(training: Training) -> FusionNetwork:
     try:
         return build_network(training.config.model, own_class)
     except ContractError as error:
@@ -108,7 +108,7 @@ def _fit(
     checkpoints: Checkpoints,
 ) -> History:
     config = training.config
-    feed = _feed(mix, cutter, config.loop)
+    feed = feed_of(mix, cutter, config.loop)
     with feed(-2, NORMALISE_OVER) as segments:
         sample = list(segments)
     if training.start is None:
@@ -130,7 +130,7 @@ def _fit(
     )
 
 
-def _feed(mix: Mix, cutter: Cutter, loop: LoopConfig) -> Feed:
+def feed_of(mix: Mix, cutter: Cutter, loop: LoopConfig) -> Feed:
     faults = Faults(without=dict(loop.without), drop=loop.drop, outage=loop.outage)
 
     def epoch(number: int, count: int) -> AbstractContextManager[Iterator[Segment]]:
@@ -145,7 +145,7 @@ def hops_of(spec: ModelSpec) -> Hops:
     return Hops(count=count, decided=int(layout_of(spec.model_dump()).instant * count))
 
 
-def _finite(mix: Mix, cutter: Cutter, split: Split, training: Training) -> list[Segment]:
+def split_of(mix: Mix, cutter: Cutter, split: Split, training: Training) -> list[Segment]:
     rng = np.random.default_rng((training.config.loop.seed, 2))
     segments = [cutter.cut(session) for dataset in mix.datasets for session in dataset.sessions(split, rng)]
     if not any((segment.label >= 0).any() for segment in segments):

@@ -1,11 +1,12 @@
 """Every fusion head as a small network of three streams, and as the ONNX graph of it; made once in a test session."""
 
 import importlib
+import os
 from functools import cache
 from pathlib import Path
 
 import torch
-from tiny_model import tiny_spec
+from tiny_model import ROOT, source_digest, tiny_spec
 
 import operators.fusion
 from operators.network import build_network
@@ -34,6 +35,11 @@ def head_network(head):
 
 @cache
 def head_graph(head):
-    """The bytes of fuse.onnx."""
-    network, spec = head_network(head)
-    return fuse_graph(network, spec)
+    """The bytes of fuse.onnx; kept in pytest's cache until the code that makes them changes."""
+    kept = ROOT / ".pytest_cache" / "head_graphs" / f"{head.rpartition(':')[2]}-{source_digest()}.onnx"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_bytes(fuse_graph(*head_network(head)))
+        part.replace(kept)
+    return kept.read_bytes()

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 _SOURCES = [
     "operators/encoders.py",
     "operators/encoders_carried.py",
@@ -80,8 +80,8 @@ def tiny_spec(inputs=("video", "audio", "text"), head="operators.fusion.concat:C
 def write_tiny_model(folder, inputs=("video", "audio", "text"), head="operators.fusion.concat:ConcatHead", **others) -> Path:
     """Writes the model directory (random weights, seed 0) and returns `folder`."""
     spec = tiny_spec(inputs, head, **others)
-    digest = hashlib.sha256(f"{_source_digest()}{json.dumps(spec, sort_keys=True)}".encode()).hexdigest()[:16]
-    cached = _ROOT / ".pytest_cache" / "tiny_models" / f"{'-'.join(inputs)}-{head.rpartition(':')[2]}-{digest}"
+    digest = hashlib.sha256(f"{source_digest()}{json.dumps(spec, sort_keys=True)}".encode()).hexdigest()[:16]
+    cached = ROOT / ".pytest_cache" / "tiny_models" / f"{'-'.join(inputs)}-{head.rpartition(':')[2]}-{digest}"
     if not cached.is_dir():
         _export_to(cached, spec)
     shutil.copytree(cached, folder)
@@ -105,6 +105,6 @@ def _export_to(cached, content):
             made.rename(cached)
 
 
-def _source_digest():
-    files = [file for name in _SOURCES for file in sorted((_ROOT / name).rglob("*.py") if (_ROOT / name).is_dir() else [_ROOT / name])]
+def source_digest():
+    files = [file for name in _SOURCES for file in sorted((ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / name])]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +22,16 @@ _QUIET = 3  # errors only: ONNX Runtime's warnings are about its own optimiser
 class OnnxBackend:
     """Runs the exported graphs. Built from bytes that were checked against model.yaml, so what was checked is what runs.
 
+    change: what is done to a graph's bytes before it is loaded (int8).
     A single thread by default: on these small graphs a second one costs more than it gives, and sessions share the machine.
     """
 
     name = "onnx"
 
-    def __init__(self, model: Model, *, threads: int = 1) -> None:
+    def __init__(self, model: Model, *, threads: int = 1, change: Callable[[bytes], bytes] = bytes) -> None:
         self._spec = model.spec
-        self._encoders = {name: _session(model, encoder_file(name), threads) for name in model.spec.inputs}
-        self._fuse = _session(model, FUSE_FILE, threads)
+        self._encoders = {name: _session(model, encoder_file(name), threads, change) for name in model.spec.inputs}
+        self._fuse = _session(model, FUSE_FILE, threads, change)
         for name, session in self._encoders.items():
             _check_encoder(model, name, session)
         _check_fuse(model, self._fuse)
@@ -47,7 +48,7 @@ class OnnxBackend:
         return self._fuse.run(None, feed)[0]  # type: ignore[no-any-return]
 
 
-def _session(model: Model, file: str, threads: int) -> InferenceSession:
+def _session(model: Model, file: str, threads: int, change: Callable[[bytes], bytes]) -> InferenceSession:
     try:
         import onnxruntime
     except ImportError as error:
@@ -58,7 +59,7 @@ def _session(model: Model, file: str, threads: int) -> InferenceSession:
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting session must not burn a core
     try:
-        return onnxruntime.InferenceSession(model.read(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(change(model.read(file)), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         if isinstance(error, BackendError):
             raise

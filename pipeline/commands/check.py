@@ -8,6 +8,7 @@ import sys
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from pipeline.backends import choose_backend
 from pipeline.check import Checked, Feed, check_plan
 from pipeline.commands.inputs import Chosen, chosen_config
 from pipeline.config import json_schema
@@ -47,8 +48,17 @@ def _about(plan: Plan, checked: Checked) -> list[str]:
     return [
         f"session {plan.config.session}: speed {run.speed if run.speed == 'max' else f'{run.speed:g}'}, runner {run.runner}{ends}",
         f"model {model.name}@{model.digest[:12]} ({' | '.join(model.spec.labels)})",
+        f"engine {_engine(plan)}",
         f"a decision about every {window.hop_ms} ms, {wait}, from a window of {window.length_ms} ms that looks {window.lag_ms} ms ahead",
     ]
+
+
+def _engine(plan: Plan) -> str:
+    """What will run the model; for auto also why."""
+    if plan.config.run.backend != "auto":
+        return plan.make_backend().name
+    choice = choose_backend(plan.model)
+    return f"{choice.backend.name} (auto: {choice.why})"
 
 
 def _feeds(checked: Checked) -> Table:
