@@ -105,7 +105,11 @@ class MediaTap(Protocol):
     """Takes a source's compressed packets for a recording, which then need not be encoded again."""
 
     def packet(self, stream: str, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None:  # noqa: ANN401
-        """packet: an av.Packet before it is decoded. template: its av.Stream. times_ns: start, decode time, duration, in session time."""
+        """packet: an av.Packet before it is decoded. times_ns: start, decode time, duration, in session time.
+
+        template: an av.Stream with its parameters, which is looked at later, in another thread (`pipeline.media.container.lasting`);
+        another object: another codec or epoch, so nothing is decoded across the change.
+        """
         ...
 
 

@@ -10,14 +10,16 @@ from typing import Protocol
 
 from operators.errors import SourceError
 from operators.packet import TextSpan
-from pipeline.live.captured import AtItsEnd, Captured, Connected, Connection, Connects, Ended, Item, Lost, Now
+from pipeline.live.captured import AtItsEnd, Captured, Compressed, Connected, Connection, Connects, Ended, Happened, Item, Lost, Now
 from pipeline.mask import mask
 from pipeline.ports import Wanted
 
-MAX_ITEMS = 512
+MAX_ITEMS = 1024
 MAX_BYTES = 64 << 20
 MAX_AGE_NS = 1_000_000_000
 """A second of sound or pictures that nobody had time for is of no use to a live session. A text stays worth its wait."""
+GAP = "recording_gap"
+"""Compressed packets of a stream are missing in what is recorded of it; nothing else is."""
 
 
 class Capture(Protocol):
@@ -48,6 +50,7 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._bytes = 0
         self._lost: Counter[str] = Counter()
+        self._gaps: set[str] = set()
         self._there = threading.Condition()
 
     def put(self, item: Item) -> None:
@@ -63,9 +66,11 @@ class Inbox:
             if not self._items:
                 self._there.wait(timeout_ns / 1e9)
             items: list[Item] = [Lost(stream=name, reason="capture_overflow", count=n) for name, n in self._lost.items()]
+            items += [Happened(stream=name, what=GAP) for name in sorted(self._gaps)]
             items += self._items
             self._items.clear()
             self._lost.clear()
+            self._gaps.clear()
             self._bytes = 0
             return items
 
@@ -79,10 +84,13 @@ class Inbox:
     def _drop_oldest(self) -> bool:
         """What happened to the connection is never dropped."""
         for index, item in enumerate(self._items):
-            if isinstance(item, Captured):
+            if isinstance(item, Captured | Compressed):
                 del self._items[index]
-                self._bytes -= item.payload.nbytes
-                self._lost[item.stream] += 1
+                self._bytes -= _size(item)
+                if isinstance(item, Captured):
+                    self._lost[item.stream] += 1
+                else:
+                    self._gaps.add(item.stream)
                 return True
         return False
 
@@ -168,4 +176,9 @@ def _read(connection: Connection, put: Callable[[Item], None], stop: threading.E
 
 
 def _size(item: Item) -> int:
-    return item.payload.nbytes if isinstance(item, Captured) else 0
+    match item:
+        case Captured():
+            return item.payload.nbytes
+        case Compressed():
+            return int(item.packet.size)
+    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from operators.errors import SourceError
 from operators.packet import Payload
@@ -25,6 +25,7 @@ class Captured:
     length_ns   how long it lasts, where that is known (sound); for a picture None, for an instant 0
     delay_ns    the least time from the end of its capture until it is here, where that is known: taken off the arrival
     quality     of device_ns
+    stamp_ns    its stamp as its compressed packet carries it, where there is one
     """
 
     stream: str
@@ -35,6 +36,25 @@ class Captured:
     length_ns: int | None = None
     delay_ns: int = 0
     quality: Quality = "device"
+    stamp_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compressed:
+    """A packet before it is decoded; what comes of it follows. Only where something is recorded.
+
+    packet    an av.Packet
+    template  its stream's codec and parameters, a new object for each connection (`pipeline.media.container.lasting`)
+    stamp_ns  its start, by the stamps that it carries; None: it carries none
+    lead_ns   how much earlier it is decoded
+    """
+
+    stream: str
+    packet: Any
+    template: Any
+    stamp_ns: int | None
+    lead_ns: int = 0
+    duration_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +89,8 @@ class Ended:
     final: bool = False
 
 
-Item = Captured | Lost | Happened | Connected | Ended
+Given = Captured | Compressed | Lost | Happened
+Item = Given | Connected | Ended
 
 
 class AtItsEnd(SourceError):
@@ -84,7 +105,7 @@ class Connection(Protocol):
         """By stream, the format that was granted, for people."""
         ...
 
-    def read(self, stop: threading.Event) -> Iterator[Captured | Lost | Happened]:
+    def read(self, stop: threading.Event) -> Iterator[Given]:
         """What comes, until `stop` is set, which is looked at as often as the library lets us.
 
         Returning is a fault (a live stream does not end), and so is SourceError or OSError; AtItsEnd is not.

@@ -14,7 +14,7 @@ from operators.errors import DeviceLost
 from operators.packet import Closed, StreamEvent
 from operators.stamps import SourceClock
 from pipeline.live.capture import Capture
-from pipeline.live.captured import Captured, Connected, Ended, Happened, Item, Lost, Now
+from pipeline.live.captured import Captured, Compressed, Connected, Ended, Happened, Item, Lost, Now
 from pipeline.live.link import Link, LinkPolicy
 from pipeline.live.stream import LiveStream
 from pipeline.mask import mask
@@ -103,10 +103,12 @@ class Feed:
             case Captured():
                 self._link.heard(now_ns)
                 yield from self._streams[item.stream].take(item, self._clock)
+            case Compressed():
+                self._streams[item.stream].keep(item)
             case Lost():
                 yield self._streams[item.stream].drop(item.reason, item.count)
             case Happened():
-                self._streams[item.stream].faults[item.what] += 1
+                self._streams[item.stream].happened(item.what)
             case Connected():
                 self._connected(item, now_ns)
             case Ended():

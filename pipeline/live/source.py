@@ -13,16 +13,19 @@ from pipeline.live.capture import ThreadCapture
 from pipeline.live.captured import Connection, Now
 from pipeline.live.feed import Feed, Timed
 from pipeline.live.link import LinkPolicy
+from pipeline.live.placement import Placement
 from pipeline.live.stream import LiveStream, StreamRules
 from pipeline.mask import mask
 from pipeline.media.container import first_seq
-from pipeline.ports import Health, StreamSpec, Wanted
+from pipeline.ports import Health, MediaTap, StreamSpec, Wanted
 
 CLOSE_S = 1.0
 
 
 class Live:
     """Implements `pipeline.ports.LiveSource`. A subclass stores its options, gives `label` and `streams` to __init__, and has `connect`.
+
+    One that has compressed packets to give (`Compressed` items) sets `media_tap`, in a `tap` of its own (`pipeline.ports.Tapped`).
 
     label      what messages call it ("camera 0"); secrets in it are masked
     streams    by name, what it offers
@@ -48,6 +51,7 @@ class Live:
         self._rules, self._exclusive, self._policy = dict(streams), exclusive, policy or LinkPolicy()
         self._make_clock = partial(SourceClock, clock, wrap_ns=wrap_ns)
         self._wanted: dict[str, Wanted] = {name: Wanted() for name in self._rules}
+        self.media_tap: MediaTap | None = None
         self._now_ns: Now | None = None
         self._feed: Feed | None = None
         self._capture: ThreadCapture | None = None
@@ -73,8 +77,15 @@ class Live:
         if self._now_ns is None:
             raise ContractError(f"{self.label}: begin comes before events")
         self.close()
+        seq = first_seq(max(from_ns, self._now_ns() if from_ns else 0))
         streams = {
-            name: LiveStream(name, self._rules[name], seq=first_seq(max(from_ns, self._now_ns() if from_ns else 0)), from_ns=from_ns)
+            name: LiveStream(
+                name,
+                self._rules[name],
+                seq=seq,
+                from_ns=from_ns,
+                placement=None if self.media_tap is None else Placement(name, self.media_tap),
+            )
             for name in self._wanted
         }
         self._capture = ThreadCapture(self, self._wanted, self._now_ns, exclusive=self._exclusive)

@@ -9,7 +9,9 @@ from statistics import median
 
 from operators.packet import AudioBlock, Dropped, Frame, Packet, Payload, StreamEvent, Watermark
 from operators.stamps import SourceClock
-from pipeline.live.captured import Captured
+from pipeline.live.capture import GAP
+from pipeline.live.captured import Captured, Compressed
+from pipeline.live.placement import Placement
 from pipeline.ports import Kind, Quality, StreamSpec
 
 MOST_AGE_NS = 2_000_000_000
@@ -34,9 +36,12 @@ class StreamRules:
 
 
 class LiveStream:
-    """seq: of its first packet; from_ns: nothing that starts before it goes out (a restart)."""
+    """seq: of its first packet; from_ns: nothing that starts before it goes out (a restart).
 
-    def __init__(self, name: str, rules: StreamRules, *, seq: int, from_ns: int) -> None:
+    placement: takes its compressed packets, where they are recorded.
+    """
+
+    def __init__(self, name: str, rules: StreamRules, *, seq: int, from_ns: int, placement: Placement | None = None) -> None:
         self.name, self.rules = name, rules
         self.faults: Counter[str] = Counter()
         self.promised_ns = max(0, from_ns)
@@ -44,6 +49,7 @@ class LiveStream:
         self.fresh = False  # something came on this connection
         self.quality: Quality | None = None
         self.muted_ns = 0
+        self._placement = placement
         self._refused = ""
         self._seq = seq
         self._format: tuple[object, ...] | None = None
@@ -60,6 +66,8 @@ class LiveStream:
         self._format = None
         self.muted_ns = 0
         self.fresh = False
+        if self._placement is not None:
+            self._placement.clear()
 
     def take(self, item: Captured, clock: SourceClock) -> Iterator[StreamEvent]:
         self.heard_ns = item.arrival_ns
@@ -73,14 +81,26 @@ class LiveStream:
         slack_ns = self._slack_ns()
         if start_ns < self.promised_ns:
             if self.promised_ns - start_ns > slack_ns:
+                self._place(item, start_ns)
                 yield self._drop("before_promise", start_ns)
                 return
             start_ns = self.promised_ns  # jitter
+        self._place(item, start_ns)
         self._note_sound(item.payload, end_ns - start_ns)
         packet = Packet(stream=self.name, seq=self._seq, start_ns=start_ns, end_ns=max(start_ns, end_ns), payload=item.payload)
         self._seq += 1
         yield packet
         yield self._promise(packet.end_ns if self.rules.kind == "audio" else start_ns + slack_ns)
+
+    def keep(self, item: Compressed) -> None:
+        """What is decoded from it comes later, or never."""
+        if self._placement is not None:
+            self._placement.came(item)
+
+    def happened(self, what: str) -> None:
+        self.faults[what] += 1
+        if what == GAP and self._placement is not None:
+            self._placement.gap()
 
     def silent(self, now_ns: int, *, connected: bool) -> Watermark:
         """What can be promised while nothing comes: of a source that is away, that it has nothing; else what was promised before."""
@@ -91,6 +111,10 @@ class LiveStream:
     def drop(self, reason: str, count: int) -> Dropped:
         """Something was lost before it got here."""
         return Dropped(stream=self.name, reason=reason, count=count)
+
+    def _place(self, item: Captured, start_ns: int) -> None:
+        if self._placement is not None and item.stamp_ns is not None:
+            self._placement.placed(item.stamp_ns, start_ns)
 
     def _start(self, item: Captured, clock: SourceClock) -> int | None:
         """Session time of its start by the best stamp that is plausible; None: refused."""

@@ -122,12 +122,18 @@ def tapped(
     source: Iterator[MediaPacket | None], tap: MediaTap, name: str, stream: Stream, timeline: Timeline
 ) -> Iterator[MediaPacket | None]:
     """The same packets; those with content and a stamp are given to the tap first."""
+    template = lasting(stream)
     last: int | None = None
     for packet in source:
         if packet is not None and packet.size and (times_ns := _times_ns(packet, timeline, unit(stream), last)) is not None:
-            tap.packet(name, packet, stream, times_ns)
+            tap.packet(name, packet, template, times_ns)
             last = packet.dts if packet.dts is not None else packet.pts if last is None else last
         yield packet
+
+
+def lasting(stream: Stream) -> Stream:
+    """A stream with the same codec and parameters, for a `MediaTap`: one of an open container may not be looked at once that is closed."""
+    return av.open("template", "w", format="null").add_stream_from_template(stream, opaque=True)
 
 
 def _times_ns(packet: MediaPacket, timeline: Timeline, seconds: Fraction, last: int | None) -> tuple[int, int, int] | None:

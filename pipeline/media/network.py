@@ -18,8 +18,9 @@ from av.video.frame import VideoFrame
 
 from operators.errors import DeviceLost, DeviceNotFound, SourceError
 from operators.packet import AudioBlock, Frame
-from pipeline.live.captured import Captured, Happened, Lost, Now
+from pipeline.live.captured import Captured, Compressed, Given, Happened, Lost, Now
 from pipeline.media.audio import Resampling
+from pipeline.media.container import lasting
 from pipeline.media.sender import SenderClock
 from pipeline.media.video import Pictures
 from pipeline.ports import Quality, Wanted
@@ -36,9 +37,14 @@ MADE_UP = ("mpjpeg", "mjpeg")
 
 
 class NetworkStream:
-    """Raises DeviceNotFound where nothing answers, SourceError where what answers has none of the wanted streams."""
+    """keep: the compressed packets are given too, for a recording.
 
-    def __init__(self, url: str, label: str, wanted: Mapping[str, Wanted], now_ns: Now, *, transport: str, delay_ns: int) -> None:
+    Raises DeviceNotFound where nothing answers, SourceError where what answers has none of the wanted streams.
+    """
+
+    def __init__(
+        self, url: str, label: str, wanted: Mapping[str, Wanted], now_ns: Now, *, transport: str, delay_ns: int, keep: bool = False
+    ) -> None:
         self._label, self._wanted, self._now_ns, self._delay_ns = label, wanted, now_ns, delay_ns
         options = {**OPTIONS, **({"rtsp_transport": transport} if url.startswith("rtsp") else {})}
         try:
@@ -56,6 +62,7 @@ class NetworkStream:
         for stream in self._streams:
             if stream.type == "video":
                 stream.codec_context.thread_type = "NONE"  # threads hold pictures back
+        self._templates = {stream.index: lasting(stream) for stream in self._streams} if keep else {}
         self._made_up = any(name in MADE_UP for name in self._container.format.name.split(","))
         self._pictures = Pictures(wanted.get("video", Wanted()))
         self._resampling: Resampling | None = None
@@ -64,7 +71,7 @@ class NetworkStream:
         self._reanchoring: set[str] = set()
         self.details: Mapping[str, str] = {self._names[stream.index]: _detail(stream) for stream in self._streams}
 
-    def read(self, stop: threading.Event) -> Iterator[Captured | Lost | Happened]:
+    def read(self, stop: threading.Event) -> Iterator[Given]:
         try:
             for packet in self._container.demux(self._streams):
                 arrival_ns = self._now_ns()
@@ -78,9 +85,11 @@ class NetworkStream:
     def close(self) -> None:
         self._container.close()
 
-    def _packet(self, packet: av.Packet[Any], arrival_ns: int) -> Iterator[Captured | Lost | Happened]:
+    def _packet(self, packet: av.Packet[Any], arrival_ns: int) -> Iterator[Given]:
         name = self._names[packet.stream.index]
         yield from self._told(name, packet)
+        if self._templates:
+            yield _compressed(name, packet, self._templates[packet.stream.index])
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -108,7 +117,7 @@ class NetworkStream:
             yield Lost(stream="video", reason="no_stamp")
             return
         data = self._pictures.array(frame)
-        yield self._captured("video", Frame(data=data), arrival_ns, device_ns, None)
+        yield self._captured(frame, Frame(data=data), arrival_ns, device_ns, None)
 
     def _sound(self, frame: AudioFrame, arrival_ns: int) -> Iterator[Captured | Lost]:
         device_ns = self._device_ns("audio", frame)
@@ -127,18 +136,21 @@ class NetworkStream:
             data = np.ascontiguousarray(np.concatenate(made, axis=1))
             rate_hz = self._resampling.rate_hz
             length_ns = data.shape[1] * 1_000_000_000 // rate_hz
-            yield self._captured("audio", AudioBlock(data=data, rate_hz=rate_hz), arrival_ns, device_ns, length_ns)
+            yield self._captured(frame, AudioBlock(data=data, rate_hz=rate_hz), arrival_ns, device_ns, length_ns)
 
-    def _captured(self, name: str, payload: Frame | AudioBlock, arrival_ns: int, device_ns: int | None, length_ns: int | None) -> Captured:
+    def _captured(
+        self, frame: VideoFrame | AudioFrame, payload: Frame | AudioBlock, arrival_ns: int, device_ns: int | None, length_ns: int | None
+    ) -> Captured:
         quality: Quality = self._clock.quality
         return Captured(
-            stream=name,
+            stream="video" if isinstance(frame, VideoFrame) else "audio",
             payload=payload,
             arrival_ns=arrival_ns,
             device_ns=device_ns,
             length_ns=length_ns,
             delay_ns=self._delay_ns,
             quality=quality,
+            stamp_ns=_ns(frame.pts, frame.time_base),
         )
 
     def _device_ns(self, name: str, frame: VideoFrame | AudioFrame) -> int | None:
@@ -148,6 +160,14 @@ class NetworkStream:
 
 def _ns(stamp: int | None, unit: Any) -> int | None:  # noqa: ANN401 - a Fraction, of whichever kind
     return None if stamp is None or unit is None else round(stamp * 1_000_000_000 * unit)
+
+
+def _compressed(name: str, packet: av.Packet[Any], template: Stream) -> Compressed:
+    """Also of a packet that is damaged: the decoder has seen it, and the next pictures may be made of it."""
+    stamp_ns, decode_ns, duration_ns = (_ns(stamp, packet.time_base) for stamp in (packet.pts, packet.dts, packet.duration))
+    stamp_ns = decode_ns if stamp_ns is None else stamp_ns
+    lead_ns = 0 if stamp_ns is None or decode_ns is None else max(0, stamp_ns - decode_ns)
+    return Compressed(stream=name, packet=packet, template=template, stamp_ns=stamp_ns, lead_ns=lead_ns, duration_ns=duration_ns or 0)
 
 
 def _wall_ns(packet: av.Packet[Any]) -> int | None:

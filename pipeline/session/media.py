@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 
 from operators.packet import AudioBlock, Frame, Packet
@@ -31,12 +32,17 @@ class MediaSegment:
         self._container: OutputContainer = av.open(part, "w", format="matroska", options=OPTIONS)
         self._container.metadata[START_TAG] = str(start_ns)
         self._stream: Any = None
+        self._adts: BitStreamFilterContext | None = None
+        self._encodes = False
         self._last_dts = -1
         self.rows = 0
 
     def like(self, template: Any) -> None:  # noqa: ANN401 - a stream of an input container
         """Its packets come compressed, as those of `template`."""
-        self._stream = self._container.add_stream_from_template(template)
+        # By its decoder: there are codecs without an encoder, and nothing is encoded.
+        self._stream = self._container.add_stream_from_template(template, opaque=True)
+        if template.codec_context.name == "aac" and not template.codec_context.extradata:
+            self._adts = BitStreamFilterContext("aac_adtstoasc", template)
 
     def encoded(self, packet: Packet) -> None:
         """Its packets come raw, like this one."""
@@ -50,13 +56,14 @@ class MediaSegment:
             case AudioBlock(data=data, rate_hz=rate_hz):
                 # As float: what was heard, to the bit.
                 stream = self._container.add_stream("pcm_f32le", rate=rate_hz, layout="mono" if len(data) == 1 else f"{len(data)}c")
-        self._stream = stream
+        self._stream, self._encodes = stream, True
 
     def add(self, packet: Any, start_ns: int, decode_ns: int, duration_ns: int) -> None:  # noqa: ANN401 - av.Packet
         """packet: a copy that may be changed."""
         packet.pts, packet.dts = self._ms(start_ns), self._ms(decode_ns)
         packet.duration, packet.time_base = max(0, round(duration_ns / 1e6)), MS
-        self._mux(packet)
+        for made in [packet] if self._adts is None else self._unframed(self._adts, packet):
+            self._mux(made)
 
     def again(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         """A packet that is read from another segment of ours, whose stamps are right already."""
@@ -71,7 +78,7 @@ class MediaSegment:
 
     def close(self) -> None:
         try:
-            if self._stream is not None and not self._part.broken and self._stream.codec_context.is_encoder:
+            if self._encodes and not self._part.broken:
                 for made in self._stream.encode(None):
                     self._mux(made)
         finally:
@@ -88,9 +95,21 @@ class MediaSegment:
         packet.stream = self._stream
         if packet.time_base == MS:
             packet.dts = max(packet.dts if packet.dts is not None else packet.pts, self._last_dts + 1)
+            packet.pts = max(packet.pts, packet.dts)  # a live stream whose clock went back
             self._last_dts = packet.dts
         self._container.mux_one(packet)
         self.rows += 1
+
+    def _unframed(self, adts: BitStreamFilterContext, packet: Any) -> list[Any]:  # noqa: ANN401 - av.Packet
+        """AAC of MPEG-TS says in every packet what Matroska wants said once (AudioSpecificConfig, ISO 14496-3), before the first."""
+        try:
+            made = adts.filter(packet)
+        except av.error.InvalidDataError:  # damaged: no decoder makes anything of it either
+            return []
+        for each in made:
+            if each.has_sidedata("new_extradata"):
+                self._stream.codec_context.extradata = bytes(each.get_sidedata("new_extradata"))
+        return made
 
     def _ms(self, time_ns: int) -> int:
         return round((time_ns - self._start_ns) / 1e6)

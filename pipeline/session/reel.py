@@ -113,8 +113,8 @@ class Reel(Generic[C]):
             part.finish(start_ns=self._start_ns, end_ns=self._end_ns, rows=content.rows)
             self._part = self._content = None
 
-    def stop(self, why: str) -> None:
-        """What was written stays; the rest is not recorded until a segment begins again."""
+    def stop(self, why: str, pause_ns: int = RETRY_NS) -> None:
+        """What was written stays; the rest is not recorded until a segment begins again, after pause_ns at the earliest."""
         if self._part is not None:
             self._part.abandon()
         if self._content is not None:
@@ -124,7 +124,7 @@ class Reel(Generic[C]):
         if self.stopped is None:
             self._tell(f"recording of {self._folder} stopped: {why}; decisions go on")
         self.stopped = why
-        self._retry_at_ns = self._clock.now_ns() + RETRY_NS
+        self._retry_at_ns = self._clock.now_ns() + pause_ns
 
     def _has_space(self) -> bool:
         """Stops where there is too little."""

@@ -22,7 +22,10 @@ from pipeline.session.scribe import Scribe
 
 
 class StreamRecorder:
-    """One stream of one source. tapped: its media come compressed, through `copy`; else raw media are encoded here."""
+    """One stream of one source. tapped: its media come compressed, through `copy`; else raw media are encoded here.
+
+    refused: why Matroska does not take its compressed packets; then what was decoded of them is encoded.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class StreamRecorder:
         self._template: Any = None
         self._shape: tuple[int, ...] | None = None
         self._unfit = False
+        self.refused: str | None = None
         scribe.each_pause(self._flush)
 
     @property
@@ -59,6 +63,8 @@ class StreamRecorder:
 
     def copy(self, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None:  # noqa: ANN401 - av.Packet, av.Stream
         """A compressed packet, before anything was decoded from it. times_ns: start, decode, duration."""
+        if not self._tapped:
+            return
         if not self._scribe.put(partial(self._keep, copied(packet), template, times_ns), packet.size):
             self._scribe.put(partial(self._media.stop, "the disk is too slow"))
 
@@ -77,6 +83,8 @@ class StreamRecorder:
             self._encode(event)
 
     def _keep(self, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None:  # noqa: ANN401
+        if not self._tapped:
+            return
         start_ns, decode_ns, duration_ns = times_ns
         new = template is not self._template
         if packet.is_keyframe and (new or not self._media.running or self._media.due(start_ns)):
@@ -112,14 +120,19 @@ class StreamRecorder:
         self._fitting(lambda: self._media.write(at_ns, work))
 
     def _fitting(self, work: Callable[[], None]) -> None:
-        """A packet that Matroska does not take costs the media of this stream, said once; its log and the run go on."""
+        """What Matroska does not take is said once: packets are decoded and encoded anew from there on; the log and the run go on."""
         if self._unfit:
             return
         try:
             work()
         except (av.error.FFmpegError, ValueError, TypeError) as error:
-            self._unfit = True
-            self._media.stop(f"its media cannot be kept as Matroska ({error})")
+            reason = " ".join(str(error).split())
+            if self._tapped:
+                self._tapped, self.refused = False, reason
+                self._media.stop(f"Matroska does not take its packets ({reason}), so its media are encoded anew", pause_ns=0)
+            else:
+                self._unfit = True
+                self._media.stop(f"its media cannot be kept as Matroska ({reason})")
 
     def _flush(self) -> None:
         self._log.flush()
@@ -160,6 +173,11 @@ class SourceRecorder:
     @property
     def stopped(self) -> str | None:
         return next((stream.stopped for stream in self._streams.values() if stream.stopped), None)
+
+    @property
+    def refused(self) -> str | None:
+        """Why the packets of one of its streams are not kept as they came."""
+        return next((f"{name}: {stream.refused}" for name, stream in self._streams.items() if stream.refused), None)
 
     def close(self) -> None:
         for stream in self._streams.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from pipeline.live.link import LinkPolicy
 from pipeline.live.source import Live
 from pipeline.live.stream import StreamRules
 from pipeline.mask import mask
-from pipeline.ports import Wanted
+from pipeline.ports import MediaTap, Wanted
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp", "rtp", "tcp", "rtmp", "rtmps")
 CLOCK = ClockRules(steps="delay")
@@ -27,7 +27,7 @@ class Stream(Live):
 
     url         rtsp://, http(s)://, udp://, rtp://, tcp://, rtmp(s)://; user and password in it are never shown
     transport   of rtsp: tcp arrives whole or not at all, udp loses single packets
-    delay_ms    the least time from capture to arrival, where it is known: taken off all stamps
+    delay_ms    the least time from capture to arrival, where it is known: media_tap off all stamps
     stall_ms    so long without anything and the connection counts as dead
     """
 
@@ -42,7 +42,13 @@ class Stream(Live):
         super().__init__(f"stream {url}", streams, exclusive=False, policy=policy, clock=CLOCK, wrap_ns=WRAP_NS)
         self._url, self._transport, self._delay_ns = url, transport, round(delay_ms * 1e6)
 
+    def tap(self, tap: MediaTap) -> Sequence[str]:
+        self.media_tap = tap
+        return list(self._wanted)
+
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Connection:
         from pipeline.media.network import NetworkStream
 
-        return NetworkStream(self._url, self.label, wanted, now_ns, transport=self._transport, delay_ns=self._delay_ns)
+        return NetworkStream(
+            self._url, self.label, wanted, now_ns, transport=self._transport, delay_ns=self._delay_ns, keep=self.media_tap is not None
+        )

@@ -55,7 +55,7 @@ def _copy(path: Path, folder: Path, progress: Progress) -> tuple[Sequence[Stream
         recorder.open(specs, source.tap(recorder))
         for due_ns, event in source.events():
             recorder.event(event, due_ns)
-            if recorder.stopped is not None:
+            if recorder.stopped is not None or recorder.refused is not None:
                 break
             progress(due_ns, source.end_ns())
     finally:
@@ -64,6 +64,8 @@ def _copy(path: Path, folder: Path, progress: Progress) -> tuple[Sequence[Stream
         scribe.close()
     if recorder.stopped is not None:
         raise SessionError(str(path), f"cannot be imported: {recorder.stopped}")
+    if recorder.refused is not None:
+        raise SessionError(str(path), f"cannot be imported: Matroska does not take its {recorder.refused}")
     return specs, due_ns
 
 

@@ -1,0 +1,84 @@
+"""Compressed packets of a live stream on the session's timeline: each starts when the picture or sound does that was decoded from it.
+
+Only what was decoded has a place in the session, and a decoder gives pictures later than their packets, in another order. So packets
+wait, in order of decoding, until their stamp or a later one has been placed:
+
+ came    I0   P3       B1       B2            waiting for their pictures, bounded
+ placed            0        1        2   3    session time of what was decoded, by stamp
+ to the tap       I0                 P3 B1 B2
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pipeline.live.captured import Compressed
+from pipeline.ports import MediaTap
+
+MOST_WAITING = 512
+MOST_BYTES = 16 << 20
+REORDERED = 32
+"""No decoder holds back more: what waits behind so many has been given up by it."""
+NEAR_NS = 10_000_000_000
+"""Stamps that lie further apart are of two lines of the device's clock."""
+USUAL_NS = 33_333_333
+
+
+class Placement:
+    """Of one stream. All calls come from the thread that the tap is called in."""
+
+    def __init__(self, stream: str, tap: MediaTap) -> None:
+        self._stream, self._tap = stream, tap
+        self._waiting: deque[Compressed] = deque()
+        self._bytes = 0
+        self._starts: dict[int, int] = {}
+        self._whole = True
+
+    def came(self, item: Compressed) -> None:
+        """After a gap nothing can be decoded until the next key frame, so nothing before it is kept."""
+        if not self._whole and not item.packet.is_keyframe:
+            return
+        self._whole = True
+        self._waiting.append(item)
+        self._bytes += item.packet.size
+        if len(self._waiting) > MOST_WAITING or self._bytes > MOST_BYTES:
+            self.gap()
+
+    def placed(self, stamp_ns: int, start_ns: int) -> None:
+        """What was decoded from the packet with this stamp starts at start_ns of the session; it may be dropped all the same."""
+        self._starts[stamp_ns] = start_ns
+        if len(self._starts) > REORDERED:
+            del self._starts[next(iter(self._starts))]
+        while (first_ns := self._first_ns()) is not None:
+            if first_ns > stamp_ns and first_ns not in self._starts and len(self._waiting) <= REORDERED:
+                return
+            away_ns = first_ns - stamp_ns
+            near = abs(away_ns) <= NEAR_NS
+            self._give(self._starts.get(first_ns, start_ns + (away_ns if near else 0)))
+
+    def gap(self) -> None:
+        """Packets are missing from here on."""
+        self.clear()
+        self._whole = False
+
+    def clear(self) -> None:
+        """What waits will not be decoded any more: the connection it came by is gone."""
+        self._waiting.clear()
+        self._starts.clear()
+        self._bytes = 0
+
+    def _first_ns(self) -> int | None:
+        """The stamp of the first that waits; one without (the first of an RTSP session) lies its own length before the next."""
+        before_ns = 0
+        for item in self._waiting:
+            if item.stamp_ns is not None:
+                return item.stamp_ns - before_ns
+            before_ns += item.duration_ns or USUAL_NS
+        return None
+
+    def _give(self, start_ns: int) -> None:
+        item = self._waiting.popleft()
+        self._bytes -= item.packet.size
+        # What lies before the session (a backlog) is kept for the sake of what is decoded after it.
+        times_ns = max(0, start_ns), max(0, start_ns - item.lead_ns), item.duration_ns
+        self._tap.packet(self._stream, item.packet, item.template, times_ns)
