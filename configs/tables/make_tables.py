@@ -23,10 +23,10 @@ def mosi(folder: Path) -> pa.Table:
     Where the sentence encoder is installed, `sentence` is what it makes of the transcript: unlike text_features and video_features, which
     their authors trained on the labels of the training videos, it has seen none of them.
     """
-    transcripts = list(csv.reader((folder / "transcripts.csv").open(encoding="utf-8")))
+    transcripts = _csv(folder / "transcripts.csv")
     rows = []
     for split in ("train", "test"):
-        numbers = [int(row[0]) for row in csv.reader((folder / f"text_{split}.csv").open(encoding="utf-8"))]
+        numbers = [int(row[0]) for row in _csv(folder / f"text_{split}.csv")]
         features = {
             name: np.loadtxt(_unquoted(folder / name / f"{name}_{split}0.csv"), delimiter=",") for name in ("text", "audio", "video")
         }
@@ -52,6 +52,11 @@ def mosi(folder: Path) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def _csv(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
 def _unquoted(path: Path) -> list[str]:
     return path.read_text("utf-8").replace('"', "").splitlines()
 
@@ -60,7 +65,7 @@ def occupancy(folder: Path) -> pa.Table:
     """A row a minute; the last fifth of the training days is for validation, both test files are for testing."""
     rows = []
     for name, split in (("datatraining", "train"), ("datatest", "test"), ("datatest2", "test")):
-        lines = list(csv.reader((folder / f"{name}.txt").open(encoding="utf-8")))
+        lines = _csv(folder / f"{name}.txt")
         for at, line in enumerate(lines[1:]):
             numbers = dict(zip(lines[0][1:], map(float, line[2:]), strict=True))
             part = "validation" if split == "train" and at >= 0.8 * (len(lines) - 1) else split
@@ -82,8 +87,9 @@ def radar(file: Path) -> pa.Table:
         label = "straight" if abs(turn) < 0.1 else "left" if turn > 0 else "right"
         sensor = {"lidar": numbers, "radar": None} if cells[0] == "L" else {"lidar": None, "radar": numbers}
         rows.append({"time_us": int(cells[1 + count]), "label": label, "turn": turn, **sensor})
-    parts = len(rows)
+    parts, first_us = len(rows), rows[0]["time_us"]
     for at, row in enumerate(rows):
+        row["since_us"] = row["time_us"] - first_us
         row["split"] = "train" if at < 0.6 * parts else "validation" if at < 0.75 * parts else "test"
     return pa.Table.from_pylist(rows)
 
