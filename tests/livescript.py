@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from pipeline.clock import FakeClock
 from pipeline.live.captured import Captured, Connected, Ended, Item
 from pipeline.live.feed import Feed
 from pipeline.live.link import LinkPolicy
+from pipeline.live.placement import Placement
 from pipeline.live.stream import LiveStream, StreamRules
 
 MS = 1_000_000
@@ -86,7 +87,7 @@ def ns(ms: float | None) -> int | None:
 
 
 class Story:
-    """A Feed in virtual time. attempts: see ScriptCapture. kinds: its streams."""
+    """A Feed in virtual time. attempts: see ScriptCapture. kinds: its streams. placements: of the streams that are recorded."""
 
     def __init__(
         self,
@@ -97,11 +98,13 @@ class Story:
         exclusive: bool = True,
         lets_go: bool = True,
         wrap_ms: int | None = None,
+        placements: Mapping[str, Placement] | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.capture = ScriptCapture(self.clock, attempts, exclusive=exclusive, lets_go=lets_go)
         rules = {name: StreamRules(kind=name, quiet_ns=50 * MS if name == "text" else None) for name in kinds.split()}  # type: ignore[arg-type]
-        self.streams = {name: LiveStream(name, rule, seq=0, from_ns=0) for name, rule in rules.items()}
+        placing = placements or {}
+        self.streams = {name: LiveStream(name, rule, seq=0, from_ns=0, placement=placing.get(name)) for name, rule in rules.items()}
         self.feed = Feed(
             "cam",
             self.streams,

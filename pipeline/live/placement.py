@@ -3,9 +3,12 @@
 Only what was decoded has a place in the session, and a decoder gives pictures later than their packets, in another order. So packets
 wait, in order of decoding, until their stamp or a later one has been placed:
 
- came    I0   P3       B1       B2            waiting for their pictures, bounded
- placed            0        1        2   3    session time of what was decoded, by stamp
- to the tap       I0                 P3 B1 B2
+ came        I0   P3   B1        B2                 waiting for their pictures, bounded
+ placed                     0         1   2   3     what was decoded and went into the run, by stamp
+ to the tap                 I0                P3 B1 B2
+
+What never went into the run (damaged, refused, too late) is never placed. A picture's packet is kept nevertheless, where its stamp lies
+from the next picture that was placed: later ones are made of it. Sound's is left out: a gap in the log is one in the media.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ USUAL_NS = 33_333_333
 
 
 class Placement:
-    """Of one stream. All calls come from the thread that the tap is called in."""
+    """Of one stream. gaps: only what was placed is given. All calls come from the thread that the tap is called in."""
 
-    def __init__(self, stream: str, tap: MediaTap) -> None:
-        self._stream, self._tap = stream, tap
+    def __init__(self, stream: str, tap: MediaTap, *, gaps: bool) -> None:
+        self._stream, self._tap, self._gaps = stream, tap, gaps
         self._waiting: deque[Compressed] = deque()
         self._bytes = 0
         self._starts: dict[int, int] = {}
@@ -45,16 +48,20 @@ class Placement:
             self.gap()
 
     def placed(self, stamp_ns: int, start_ns: int) -> None:
-        """What was decoded from the packet with this stamp starts at start_ns of the session; it may be dropped all the same."""
+        """What was decoded from the packet with this stamp starts at start_ns of the session."""
         self._starts[stamp_ns] = start_ns
         if len(self._starts) > REORDERED:
             del self._starts[next(iter(self._starts))]
         while (first_ns := self._first_ns()) is not None:
             if first_ns > stamp_ns and first_ns not in self._starts and len(self._waiting) <= REORDERED:
                 return
-            away_ns = first_ns - stamp_ns
-            near = abs(away_ns) <= NEAR_NS
-            self._give(self._starts.get(first_ns, start_ns + (away_ns if near else 0)))
+            item = self._waiting.popleft()
+            self._bytes -= item.packet.size
+            if first_ns in self._starts:
+                self._give(item, self._starts[first_ns])
+            elif not self._gaps:
+                away_ns = first_ns - stamp_ns
+                self._give(item, start_ns + (away_ns if abs(away_ns) <= NEAR_NS else 0))
 
     def gap(self) -> None:
         """Packets are missing from here on."""
@@ -76,9 +83,7 @@ class Placement:
             before_ns += item.duration_ns or USUAL_NS
         return None
 
-    def _give(self, start_ns: int) -> None:
-        item = self._waiting.popleft()
-        self._bytes -= item.packet.size
+    def _give(self, item: Compressed, start_ns: int) -> None:
         # What lies before the session (a backlog) is kept for the sake of what is decoded after it.
         times_ns = max(0, start_ns), max(0, start_ns - item.lead_ns), item.duration_ns
         self._tap.packet(self._stream, item.packet, item.template, times_ns)

@@ -84,7 +84,7 @@ class Live:
                 self._rules[name],
                 seq=seq,
                 from_ns=from_ns,
-                placement=None if self.media_tap is None else Placement(name, self.media_tap),
+                placement=self._placement(name),
             )
             for name in self._wanted
         }
@@ -93,6 +93,9 @@ class Live:
         self._feed = Feed(self.label, streams, self._capture, self._policy, self._now_ns, rng, self._make_clock)
         self._running = self._feed.events()
         return self._running
+
+    def _placement(self, name: str) -> Placement | None:
+        return None if self.media_tap is None else Placement(name, self.media_tap, gaps=self._rules[name].kind == "audio")
 
     def end_ns(self) -> int | None:
         return None

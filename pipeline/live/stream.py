@@ -81,11 +81,11 @@ class LiveStream:
         slack_ns = self._slack_ns()
         if start_ns < self.promised_ns:
             if self.promised_ns - start_ns > slack_ns:
-                self._place(item, start_ns)
                 yield self._drop("before_promise", start_ns)
                 return
             start_ns = self.promised_ns  # jitter
-        self._place(item, start_ns)
+        if self._placement is not None and item.stamp_ns is not None:
+            self._placement.placed(item.stamp_ns, start_ns)
         self._note_sound(item.payload, end_ns - start_ns)
         packet = Packet(stream=self.name, seq=self._seq, start_ns=start_ns, end_ns=max(start_ns, end_ns), payload=item.payload)
         self._seq += 1
@@ -111,10 +111,6 @@ class LiveStream:
     def drop(self, reason: str, count: int) -> Dropped:
         """Something was lost before it got here."""
         return Dropped(stream=self.name, reason=reason, count=count)
-
-    def _place(self, item: Captured, start_ns: int) -> None:
-        if self._placement is not None and item.stamp_ns is not None:
-            self._placement.placed(item.stamp_ns, start_ns)
 
     def _start(self, item: Captured, clock: SourceClock) -> int | None:
         """Session time of its start by the best stamp that is plausible; None: refused."""

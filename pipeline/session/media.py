@@ -94,8 +94,8 @@ class MediaSegment:
     def _mux(self, packet: Any) -> None:  # noqa: ANN401 - av.Packet
         packet.stream = self._stream
         if packet.time_base == MS:
-            packet.dts = max(packet.dts if packet.dts is not None else packet.pts, self._last_dts + 1)
-            packet.pts = max(packet.pts, packet.dts)  # a live stream whose clock went back
+            packet.dts = max(packet.dts if packet.dts is not None else packet.pts, self._last_dts)
+            packet.pts = max(packet.pts, packet.dts)  # a live stream whose clock went back: beside the one before, which is found first
             self._last_dts = packet.dts
         self._container.mux_one(packet)
         self.rows += 1
