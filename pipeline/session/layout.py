@@ -101,6 +101,13 @@ def segments(folder: Path, suffix: str = ".arrows") -> list[Segment]:
     return sorted(found, key=lambda segment: (segment.name, segment.closed))
 
 
+def renamed(folder: Path, ending: str) -> list[Path]:
+    """What the files are called without `ending` that are segments but for it."""
+    paths = sorted(folder.glob(f"*{ending}")) if folder.is_dir() and not folder.is_symlink() else []
+    plain = [path.with_name(path.name.removesuffix(ending)) for path in paths if path.is_file() and not path.is_symlink()]
+    return [path for path in plain if _SEGMENT.fullmatch(path.name)]
+
+
 def stream_folders(folder: Path) -> dict[str, Path]:
     """SOURCE.STREAM -> its folder."""
     base = folder / STREAMS

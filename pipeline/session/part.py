@@ -54,3 +54,9 @@ class Part:
         self.broken = True
         with suppress(OSError):
             self._file.close()
+
+    def discard_empty(self) -> None:
+        """An abandoned file in which there is nothing goes; any other stays."""
+        with suppress(OSError):
+            if self._part.stat().st_size == 0:
+                self._part.unlink()

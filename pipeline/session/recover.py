@@ -22,12 +22,15 @@ from pipeline.session.disk import Disk
 from pipeline.session.frames import BASE_ERRORS, base_of
 from pipeline.session.layout import (
     DECISIONS,
+    EVENTS,
     NOTES,
     PART,
     QUARANTINE,
     SEGMENTS,
     Segment,
     SegmentLine,
+    renamed,
+    stream_folders,
 )
 from pipeline.session.lock import SessionLock
 from pipeline.session.media import MediaSegment
@@ -35,6 +38,9 @@ from pipeline.session.part import Part
 from pipeline.session.read import Session
 from pipeline.session.rows import COLUMNS
 from pipeline.session.runlog import DECISION_COLUMNS, read_decisions
+
+DAMAGED = ".damaged"
+"""What the name of a file ends in while its copy is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,7 @@ def recover(folder: Path, report: Callable[[Repair], None] = lambda repair: None
         raise SessionError(str(folder), f"cannot be mended: it cannot be written ({error.strerror})") from None
     made = []
     try:
+        _take_up(session)
         for finding in list(audit(session)):
             done = _mend(folder, finding)
             if done is not None:
@@ -86,9 +93,25 @@ def _mend(folder: Path, finding: Finding) -> str | None:
     return _rescue(folder, finding, segment)
 
 
+def _take_up(session: Session) -> None:
+    """Where mending was broken off (a full disk, a kill) while a file was copied, the file gets its name again."""
+    lines = session.lines()
+    for folder in [session.folder / EVENTS, session.folder / DECISIONS, *stream_folders(session.folder).values()]:
+        for original in renamed(folder, DAMAGED):
+            kept, final = original.with_name(original.name + DAMAGED), original.with_name(original.name.removesuffix(PART))
+            line = lines.get(str(final.relative_to(session.folder)))
+            if final.is_file() and line is not None and digest(final) == line.sha256:
+                _quarantine(session.folder, kept)  # its copy was finished
+                continue
+            final.with_name(final.name + PART).unlink(missing_ok=True)
+            if final.exists():
+                _quarantine(session.folder, final)
+            kept.rename(original)
+
+
 def _rescue(folder: Path, finding: Finding, segment: Segment) -> str:
     """A new file of what can be read, in the place of the old one."""
-    kept = segment.path.with_name(f"{segment.path.name}.damaged")
+    kept = segment.path.with_name(segment.path.name + DAMAGED)
     segment.path.rename(kept)
     with suppress(FileNotFoundError):
         segment.path.with_name(str(segment.name) + PART).unlink()

@@ -43,8 +43,10 @@ class Reel(Generic[C]):
         self, recording: Recording, folder: str, first: SegmentName, disk: Disk, clock: Clock, tell: Callable[[str], None]
     ) -> None:
         self._recording, self._folder, self._name = recording, folder, first
+        self._what = folder if first.suffix == ".arrows" else f"{folder} (media)"
         self._disk, self._clock, self._tell = disk, clock, tell
         self._part: Part | None = None
+        self._left: Part | None = None
         self._content: C | None = None
         self._start_ns = self._end_ns = 0
         self._retry_at_ns = self._space_at_ns = 0
@@ -74,15 +76,13 @@ class Reel(Generic[C]):
             return
         with self._guarded():
             self._part = Part(Path(self._recording.folder), self._folder, self._name, self._disk)
+            self._drop_left()
             self._name = SegmentName(
                 engine=self._name.engine, actor=self._name.actor, number=self._name.number + 1, suffix=self._name.suffix
             )
             self._content = make(self._part)
             self._start_ns = self._end_ns = at_ns
-            self.bytes = self._part.bytes
-            if self.stopped is not None:
-                self.stopped = None
-                self._tell(f"recording of {self._folder} goes on")
+            self._note_written()
 
     def write(self, at_ns: int, work: Callable[[C], None]) -> None:
         """Does the work on the open segment, if there is one."""
@@ -91,6 +91,7 @@ class Reel(Generic[C]):
             content = self._content
             with self._guarded():
                 work(content)
+                self._note_written()
 
     def flush(self) -> None:
         if self._content is None or self._part is None:
@@ -100,8 +101,7 @@ class Reel(Generic[C]):
         content = self._content
         with self._guarded():
             content.flush()
-        if self._part is not None:
-            self.bytes = self._part.bytes
+            self._note_written()
 
     def finish(self) -> None:
         """Closes, syncs and names the open segment."""
@@ -117,14 +117,30 @@ class Reel(Generic[C]):
         """What was written stays; the rest is not recorded until a segment begins again, after pause_ns at the earliest."""
         if self._part is not None:
             self._part.abandon()
+            self._left = self._part
         if self._content is not None:
             with suppress(OSError):
                 self._content.close()
         self._part = self._content = None
         if self.stopped is None:
-            self._tell(f"recording of {self._folder} stopped: {why}; decisions go on")
+            self._tell(f"recording of {self._what} stopped: {why}; decisions go on")
         self.stopped = why
         self._retry_at_ns = self._clock.now_ns() + pause_ns
+
+    def _note_written(self) -> None:
+        """It goes on once the disk has taken something: a file can be opened on a full one, too."""
+        if self._part is None:
+            return
+        self.bytes = self._part.bytes
+        if self.bytes and self.stopped is not None:
+            self.stopped = None
+            self._tell(f"recording of {self._what} goes on")
+
+    def _drop_left(self) -> None:
+        """The file of the last try, if it is empty: it says that something is missing, and so does the new one. They do not pile up."""
+        if self._left is not None:
+            self._left.discard_empty()
+            self._left = None
 
     def _has_space(self) -> bool:
         """Stops where there is too little."""

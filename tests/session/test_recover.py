@@ -115,3 +115,30 @@ def test_a_session_that_is_being_recorded_is_not_mended(session: Session) -> Non
     finally:
         lock.release()
     assert not is_being_recorded(session.folder)
+
+
+@pytest.mark.parametrize("copied", ["nothing", "a part", "all but its line"])
+def test_mending_that_was_broken_off_is_taken_up(session: Session, copied: str) -> None:
+    segment = session.event_segments()[1]
+    before = list(session.event_rows(segment))
+    content = segment.path.read_bytes()
+    flip(segment, 0.6)
+    segment.path.rename(f"{segment.path}.damaged")
+    if copied != "nothing":
+        name = f"{segment.path}.part" if copied == "a part" else str(segment.path)
+        Path(name).write_bytes(content[: len(content) // 4])
+    assert recover(session.folder)
+    again = Session.open(session.folder)
+    assert set(states(again).values()) == {"whole"}
+    kept = list(again.event_rows(again.event_segments()[1]))
+    assert kept
+    assert kept == before[: len(kept)]
+    assert recover(session.folder) == []
+
+
+def test_a_copy_that_was_finished_is_kept_and_the_damaged_file_goes_to_quarantine(session: Session) -> None:
+    segment = session.event_segments()[1]
+    segment.path.with_name(f"{segment.path.name}.damaged").write_bytes(b"damaged")
+    assert recover(session.folder) == []
+    assert set(states(session).values()) == {"whole"}
+    assert (session.folder / "quarantine" / f"events-{segment.name}.damaged").read_bytes() == b"damaged"
