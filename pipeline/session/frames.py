@@ -12,7 +12,7 @@ from av.container import InputContainer
 
 from operators.packet import Frame, Packet
 from pipeline.media.audio import AudioTrack
-from pipeline.media.container import first_seq
+from pipeline.media.container import MAX_PIXELS, first_seq
 from pipeline.media.video import Pictures
 from pipeline.ports import Wanted
 from pipeline.session.layout import SegmentName
@@ -147,6 +147,13 @@ def _needed(packets: Iterator[Compressed], from_ns: int) -> Iterator[Compressed]
     yield from packets  # also those that start earlier: pictures are stored out of order
 
 
+def _check_size(stream: Any) -> None:  # noqa: ANN401 - av.Stream
+    """A session may come from anybody: a header of a few bytes must not cost gigabytes. Raises ValueError."""
+    width, height = getattr(stream.codec_context, "width", 0) or 0, getattr(stream.codec_context, "height", 0) or 0
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"pictures of {width}x{height} are not decoded; the limit is {MAX_PIXELS >> 20} megapixels")
+
+
 def compressed(session: Session, stream: str) -> Iterator[Compressed]:
     """All packets of a stream's media in order of time, up to the damage in each segment."""
     before: SegmentName | None = None
@@ -155,6 +162,7 @@ def compressed(session: Session, stream: str) -> Iterator[Compressed]:
         before = segment.name
         try:
             with av.open(f"file:{segment.path}", options={"protocol_whitelist": "file"}, format="matroska") as container:
+                _check_size(container.streams[0])
                 base_ns, first = base_of(container), True
                 for packet in container.demux(container.streams[0]):
                     if packet.pts is not None and packet.size:

@@ -190,3 +190,26 @@ def test_damaged_media_are_mended_to_what_can_be_read(tmp_path: Path) -> None:
     assert {finding.state for finding in audit(Session.open(tmp_path / "s"))} == {"whole"}
     kept = len(list(frames(Session.open(tmp_path / "s"), "media.video", wanted=WANTED["video"])))
     assert whole // 3 < kept < whole
+
+
+def test_pictures_beyond_the_limit_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(Raw(), tmp_path / "s")
+    opened = Session.open(tmp_path / "s")
+    monkeypatch.setattr("pipeline.session.frames.MAX_PIXELS", 64 * 48 - 1)
+    assert list(frames(opened, "media.video")) == []
+    assert "pictures of 64x48 are not decoded" in next(iter(opened.faults.found.values()))
+
+
+def test_any_flipped_bits_in_media_cost_pictures_and_nothing_else(tmp_path: Path) -> None:
+    recorded(Raw(), tmp_path / "s")
+    (segment,) = Session.open(tmp_path / "s").media_segments("media.video")
+    content = segment.path.read_bytes()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), 3):
+            damaged[place] ^= 1 << int(rng.integers(8))
+        segment.path.write_bytes(damaged)
+        opened = Session.open(tmp_path / "s")
+        assert len(list(frames(opened, "media.video"))) <= 30
+        list(audit(opened))
