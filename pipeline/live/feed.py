@@ -60,13 +60,17 @@ class Feed:
 
     def events(self) -> Generator[Timed, None, None]:
         """Until `stop`, or until the source is at its end. Raises DeviceLost where a device hangs that cannot be opened beside itself."""
-        while not self._final:
-            self._obey()
-            for item in self._capture.take(max(0, self._beat_ns - self._now_ns())):
-                yield from self._timed(self._take(item))
-            if self._now_ns() >= self._beat_ns:
-                yield from self._timed(self._silences())
-                self._beat_ns = self._now_ns() + BEAT_NS
+        try:
+            while not self._final:
+                self._obey()
+                for item in self._capture.take(max(0, self._beat_ns - self._now_ns())):
+                    yield from self._timed(self._take(item))
+                if self._now_ns() >= self._beat_ns:
+                    yield from self._timed(self._silences())
+                    self._beat_ns = self._now_ns() + BEAT_NS
+        finally:
+            for stream in self._streams.values():
+                stream.end()
         self._link.close()
         for stream in self._streams.values():
             yield from self._timed(iter([Closed(stream=stream.name, time_ns=max(stream.promised_ns, self._now_ns()))]))

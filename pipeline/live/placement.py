@@ -35,6 +35,7 @@ class Placement:
         self._waiting: deque[Compressed] = deque()
         self._bytes = 0
         self._starts: dict[int, int] = {}
+        self._newest = (0, 0)
         self._whole = True
 
     def came(self, item: Compressed) -> None:
@@ -50,26 +51,36 @@ class Placement:
     def placed(self, stamp_ns: int, start_ns: int) -> None:
         """What was decoded from the packet with this stamp starts at start_ns of the session."""
         self._starts[stamp_ns] = start_ns
+        self._newest = (stamp_ns, start_ns)
         if len(self._starts) > REORDERED:
             del self._starts[next(iter(self._starts))]
         while (first_ns := self._first_ns()) is not None:
             if first_ns > stamp_ns and first_ns not in self._starts and len(self._waiting) <= REORDERED:
                 return
-            item = self._waiting.popleft()
-            self._bytes -= item.packet.size
-            if first_ns in self._starts:
-                self._give(item, self._starts[first_ns])
-            elif not self._gaps:
-                away_ns = first_ns - stamp_ns
-                self._give(item, start_ns + (away_ns if abs(away_ns) <= NEAR_NS else 0))
+            self._next(first_ns)
 
     def gap(self) -> None:
         """Packets are missing from here on."""
-        self.clear()
+        self._clear()
         self._whole = False
 
-    def clear(self) -> None:
-        """What waits will not be decoded any more: the connection it came by is gone."""
+    def end(self) -> None:
+        """Nothing more comes by this connection: what was placed goes, with what it is decoded from; the rest was never seen."""
+        while any(item.stamp_ns in self._starts for item in self._waiting) and (first_ns := self._first_ns()) is not None:
+            self._next(first_ns)
+        self._clear()
+
+    def _next(self, first_ns: int) -> None:
+        item = self._waiting.popleft()
+        self._bytes -= item.packet.size
+        if first_ns in self._starts:
+            self._give(item, self._starts[first_ns])
+        elif not self._gaps:
+            stamp_ns, start_ns = self._newest
+            away_ns = first_ns - stamp_ns
+            self._give(item, start_ns + (away_ns if abs(away_ns) <= NEAR_NS else 0))
+
+    def _clear(self) -> None:
         self._waiting.clear()
         self._starts.clear()
         self._bytes = 0

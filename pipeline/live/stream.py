@@ -66,8 +66,12 @@ class LiveStream:
         self._format = None
         self.muted_ns = 0
         self.fresh = False
+        self.end()
+
+    def end(self) -> None:
+        """Nothing more comes by the connection there was."""
         if self._placement is not None:
-            self._placement.clear()
+            self._placement.end()
 
     def take(self, item: Captured, clock: SourceClock) -> Iterator[StreamEvent]:
         self.heard_ns = item.arrival_ns

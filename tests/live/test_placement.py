@@ -78,6 +78,17 @@ def test_a_picture_that_never_came_out_leaves_its_packet_where_its_stamp_lies_fr
     assert tap.starts == [100, 150, 190]
 
 
+def test_at_the_end_what_was_placed_goes_with_what_it_is_decoded_from_and_the_rest_does_not():
+    made, tap = placing()
+    for stamp in (0, 120, 40, 80, 240):
+        made.came(packet(stamp))
+    for stamp in (0, 40):
+        made.placed(stamp * MS, (1000 + stamp) * MS)
+    assert tap.starts == [1000]
+    made.end()
+    assert tap.starts == [1000, 1120, 1040]
+
+
 def test_of_sound_only_what_was_placed_is_given():
     made, tap = placing(gaps=True)
     for stamp in (0, 20, 40):
