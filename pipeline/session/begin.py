@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def begin_recording(plan: Plan) -> Recording:
     created = wall_utc()
     try:
         folder = new_folder(store, f"{plan.config.session or 'session'}-{created[:19].replace(':', '').replace('-', '')}Z")
-        write_manifest(folder, manifest_of(plan, created))
+        _begin(folder, manifest_of(plan, created))
     except OSError as error:
         problem = f"cannot be recorded to ({error.strerror})"
         raise plan.config.error(("record", "folder"), problem, "name a folder that can be written, with --record FOLDER") from None
@@ -39,6 +40,15 @@ def begin_recording(plan: Plan) -> Recording:
         segment_bytes=round(record.segment_mb * MB),
         free_bytes=round(record.free_mb * MB),
     )
+
+
+def _begin(folder: Path, manifest: Manifest) -> None:
+    """A folder that cannot get its manifest goes again."""
+    try:
+        write_manifest(folder, manifest)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def store_of(plan: Plan) -> Path:

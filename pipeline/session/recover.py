@@ -69,7 +69,7 @@ def recover(folder: Path, report: Callable[[Repair], None] = lambda repair: None
         if made:
             Disk().append_line(folder / NOTES, {"recovered": {repair.file: repair.done for repair in made}, "utc": wall_utc()})
     except OSError as error:
-        raise SessionError(str(folder), f"could not be mended further ({error.strerror}: {error.filename})") from None
+        raise SessionError(str(folder), f"could not be mended further ({error.strerror or error})") from None
     finally:
         lock.release()
     return made
@@ -115,14 +115,24 @@ def _rescue(folder: Path, finding: Finding, segment: Segment) -> str:
     segment.path.rename(kept)
     with suppress(FileNotFoundError):
         segment.path.with_name(str(segment.name) + PART).unlink()
-    part = Part(folder, finding.file.rpartition("/")[0], segment.name, Disk())
-    rows = _copy_media(kept, part) if segment.name.suffix == ".mkv" else _copy_log(kept, part, segment.path.parent.name == DECISIONS)
-    part.finish(start_ns=finding.extent.start_ns, end_ns=finding.extent.end_ns, rows=rows, cut=True)
+    rows = _copy(folder, finding, segment, kept)
     if finding.state == "open" and not finding.why:
         kept.unlink()  # everything in it is in the new one
         return f"finished: {rows} rows"
     moved = _quarantine(folder, kept)
     return f"{rows} rows were kept ({finding.why}); the damaged file is {moved}"
+
+
+def _copy(folder: Path, finding: Finding, segment: Segment, kept: Path) -> int:
+    """How many rows or packets are in it now. Where that fails, the next time takes it up."""
+    part = Part(folder, finding.file.rpartition("/")[0], segment.name, Disk())
+    try:
+        rows = _copy_media(kept, part) if segment.name.suffix == ".mkv" else _copy_log(kept, part, segment.path.parent.name == DECISIONS)
+        part.finish(start_ns=finding.extent.start_ns, end_ns=finding.extent.end_ns, rows=rows, cut=True)
+    except OSError:
+        part.abandon()
+        raise
+    return rows
 
 
 def _copy_log(old: Path, part: Part, decisions: bool) -> int:

@@ -110,6 +110,7 @@ class Reel(Generic[C]):
             return
         with self._guarded():
             content.close()
+            self._note_written()
             part.finish(start_ns=self._start_ns, end_ns=self._end_ns, rows=content.rows)
             self._part = self._content = None
 
