@@ -6,6 +6,7 @@ Stamps are milliseconds since the segment's first packet; the tag SENSORIUM_STAR
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from typing import Any
 
@@ -35,7 +36,7 @@ class MediaSegment:
         self.rows = 0
 
     def like(self, template: Any) -> None:  # noqa: ANN401 - a stream of an input container
-        """Its packets come compressed, as those of `template`."""
+        """Its packets come compressed, as those of `template`, whose file is open or which is `detached`."""
         self._stream = self._container.add_stream_from_template(template)
 
     def encoded(self, packet: Packet) -> None:
@@ -112,6 +113,11 @@ class MediaSegment:
                 sound.pts = round((packet.start_ns - self._start_ns) * rate_hz / 1e9)
                 return sound
         return None
+
+
+def detached(template: Any) -> Any:  # noqa: ANN401 - av.Stream
+    """A stream like it that lives on when its file is closed: the packets may be written after that."""
+    return av.open(io.BytesIO(), "w", format="matroska").add_stream_from_template(template)
 
 
 def copied(packet: Any) -> Any:  # noqa: ANN401 - av.Packet

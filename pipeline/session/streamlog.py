@@ -14,11 +14,14 @@ from pipeline.ports import StreamSpec
 from pipeline.session.arrowlog import ArrowLog
 from pipeline.session.disk import Disk
 from pipeline.session.layout import STREAMS, Recording, SegmentName
-from pipeline.session.media import MediaSegment, copied
+from pipeline.session.media import MediaSegment, copied, detached
 from pipeline.session.part import Part
 from pipeline.session.reel import Reel
 from pipeline.session.rows import row_of
 from pipeline.session.scribe import Scribe
+
+UNFIT = (av.error.FFmpegError, ValueError, TypeError)
+"""What PyAV raises for packets that Matroska does not take."""
 
 
 class StreamRecorder:
@@ -43,6 +46,8 @@ class StreamRecorder:
         self._log: Reel[ArrowLog] = Reel(recording, folder, log_name, disk, clock, tell, scribe.later)
         self._media: Reel[MediaSegment] = Reel(recording, folder, media_name, disk, clock, tell, scribe.later)
         self._scribe, self._tell, self._tapped = scribe, tell, tapped
+        self._source: Any = None  # the stream that packets come from now, and one like it that is never closed
+        self._like: Any = None
         self._template: Any = None
         self._shape: tuple[int, ...] | None = None
         self._unfit = False
@@ -59,8 +64,20 @@ class StreamRecorder:
 
     def copy(self, packet: Any, template: Any, times_ns: tuple[int, int, int]) -> None:  # noqa: ANN401 - av.Packet, av.Stream
         """A compressed packet, before anything was decoded from it. times_ns: start, decode, duration."""
-        if not self._scribe.put(partial(self._keep, copied(packet), template, times_ns), packet.size):
+        if template is not self._source:
+            self._source, self._like = template, self._detached(template)
+        if self._like is None:
+            return
+        if not self._scribe.put(partial(self._keep, copied(packet), self._like, times_ns), packet.size):
             self._scribe.put(partial(self._media.stop, "the disk is too slow"))
+
+    def _detached(self, template: Any) -> Any:  # noqa: ANN401
+        """None: Matroska does not take its packets."""
+        try:
+            return detached(template)
+        except UNFIT as error:
+            self._scribe.put(partial(self._refuse, error))
+            return None
 
     def close(self) -> None:
         self._scribe.put(self._log.finish)
@@ -117,9 +134,12 @@ class StreamRecorder:
             return
         try:
             work()
-        except (av.error.FFmpegError, ValueError, TypeError) as error:
-            self._unfit = True
-            self._media.stop(f"its media cannot be kept as Matroska ({error})")
+        except UNFIT as error:
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        self._unfit = True
+        self._media.stop(f"its media cannot be kept as Matroska ({error})")
 
     def _flush(self) -> None:
         self._log.flush()

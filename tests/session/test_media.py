@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -11,12 +12,16 @@ import pytest
 from recordings import WANTED
 from recordings import record_source as recorded
 
-from operators.packet import AudioBlock, Frame, Packet, StreamEvent, TextSpan
+from operators.packet import AudioBlock, Frame, Packet, StreamEvent, TextSpan, Watermark
+from pipeline.clock import FakeClock
 from pipeline.ports import StreamSpec, Wanted
 from pipeline.session.audit import audit
 from pipeline.session.frames import frames, sound
+from pipeline.session.layout import Recording
 from pipeline.session.read import Session
+from pipeline.session.recorder import Recorder
 from pipeline.session.recover import recover
+from pipeline.session.scribe import DirectScribe
 from pipeline.sources.file import MediaFile
 from pipeline.sources.playlist import Playlist
 from pipeline.sources.session import Recorded
@@ -190,3 +195,45 @@ def test_damaged_media_are_mended_to_what_can_be_read(tmp_path: Path) -> None:
     assert {finding.state for finding in audit(Session.open(tmp_path / "s"))} == {"whole"}
     kept = len(list(frames(Session.open(tmp_path / "s"), "media.video", wanted=WANTED["video"])))
     assert whole // 3 < kept < whole
+
+
+class LateScribe(DirectScribe):
+    """Does everything at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jobs: list[Callable[[], None]] = []
+
+    def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
+        self._jobs.append(job)
+        return True
+
+    def close(self) -> None:
+        for job in self._jobs:
+            job()
+        super().close()
+
+
+def test_packets_may_be_written_after_their_file_was_closed(tmp_path: Path) -> None:
+    now, late = ((tmp_path / name, Playlist(paths=[DEMO, DEMO])) for name in ("now", "late"))
+    recorded(now[1], now[0], segment_s=5)
+    recorded(late[1], late[0], segment_s=5, scribe=LateScribe())
+    found = [{finding.file: (finding.state, finding.extent.rows) for finding in audit(Session.open(folder))} for folder, _ in (now, late)]
+    assert found[0] == found[1]
+    assert {state for state, _ in found[0].values()} == {"whole"}
+
+
+def test_media_that_matroska_does_not_take_are_said_once_and_the_log_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    recorder = Recorder(Recording(folder=str(folder), free_bytes=0), 0, FakeClock(), paced=True, scribe=DirectScribe())
+    log = recorder.source("data")
+    log.open([StreamSpec(name="video", kind="video")], ["video"])
+    with av.open(str(DEMO)) as container:
+        for packet in islice(container.demux(container.streams.video[0]), 3):
+            log.packet("video", packet, "no stream", (0, 0, 0))
+            log.event(Watermark(stream="video", time_ns=0), 0)
+    recorder.close()
+    (said,) = recorder.take_lines()
+    assert said.startswith("recording of streams/data.video (media) stopped: its media cannot be kept as Matroska")
+    assert [path.suffix for path in (folder / "streams" / "data.video").iterdir()] == [".arrows"]
