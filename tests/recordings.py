@@ -23,7 +23,7 @@ from pipeline.session.read import Session
 from pipeline.session.recorder import Recorder
 from pipeline.session.replay import Replay
 from pipeline.session.runlog import RunRecorder
-from pipeline.session.scribe import DirectScribe
+from pipeline.session.scribe import DirectScribe, Scribe
 
 CREATED = "2026-11-25T00:00:00.000+00:00"
 
@@ -137,14 +137,21 @@ def write_plain_manifest(folder: Path, *, paced: bool = True) -> None:
 
 
 def record_source(
-    source: Any, folder: Path, *, until_ns: int = 1 << 62, segment_s: float = 2, life: int = 0, from_ns: int = 0
+    source: Any,
+    folder: Path,
+    *,
+    until_ns: int = 1 << 62,
+    segment_s: float = 2,
+    life: int = 0,
+    from_ns: int = 0,
+    scribe: Scribe | None = None,
 ) -> list[StreamEvent]:
     """What the source said; it is in the session now."""
     if not folder.exists():
         folder.mkdir()
         write_plain_manifest(folder)
     recording = Recording(folder=str(folder), segment_ns=int(segment_s * S), free_bytes=0)
-    recorder = Recorder(recording, life, FakeClock(), paced=True, scribe=DirectScribe())
+    recorder = Recorder(recording, life, FakeClock(), paced=True, scribe=scribe or DirectScribe())
     log = recorder.source("media")
     log.open(source.open(WANTED), source.tap(log))
     said = []

@@ -49,9 +49,7 @@ class Asked:
 def replay_session(asked: Asked, *, view: View, begun_ns: int, stopping: Stopping) -> int:
     """Gives the exit code: 0, or 1 where --verify found a difference. Raises SessionError, ConfigError, EngineMismatch."""
     session = Session.open(asked.session)
-    model, again = _model(session, asked)
-    _check(asked, again)
-    plan, clock = _plan(session, model, asked, again)
+    plan, model, clock = replay_plan(session, asked)
     kept = Kept()
     with opened_sinks(plan, view=view, begun_ns=begun_ns) if not asked.verify else verifying(plan) as sinks:
         for _ in count() if asked.loop else range(1):
@@ -65,6 +63,14 @@ def replay_session(asked: Asked, *, view: View, begun_ns: int, stopping: Stoppin
     if asked.model is not None and session.manifest.model is not None:
         tell_difference(compare(wanted(session, plan), kept.decisions, across_models=True))
     return 0
+
+
+def replay_plan(session: Session, asked: Asked) -> tuple[Plan, Model, Clock]:
+    """What replays the session as asked. Raises SessionError, ConfigError."""
+    model, again = _model(session, asked)
+    _check(asked, again)
+    plan, clock = _plan(session, model, asked, again)
+    return plan, model, clock
 
 
 def _check(asked: Asked, again: bool) -> None:

@@ -29,7 +29,8 @@ class CoreRecorder:
         self, recording: Recording, life: tuple[int, int], scribe: Scribe, clock: Clock, disk: Disk, tell: Callable[[str], None]
     ) -> None:
         engine, actor = life
-        self._reel: Reel[ArrowLog] = Reel(recording, EVENTS, SegmentName(engine=engine, actor=actor, number=0), disk, clock, tell)
+        name = SegmentName(engine=engine, actor=actor, number=0)
+        self._reel: Reel[ArrowLog] = Reel(recording, EVENTS, name, disk, clock, tell, scribe.later)
         self._segment_ns, self._segment_bytes = recording.segment_ns, recording.segment_bytes
         self._scribe = scribe
         self._since_ns: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -37,14 +38,25 @@ C = TypeVar("C", bound=Content)
 
 
 class Reel(Generic[C]):
-    """One stream's files. All calls come from one thread, but `stopped`, `resumable` and `bytes` may be read from any."""
+    """One stream's files. All calls come from one thread, but `fail`; `stopped`, `resumable` and `bytes` may be read from any.
+
+    later: runs what waits for the disk; while a segment is synced the next one is written.
+    """
 
     def __init__(
-        self, recording: Recording, folder: str, first: SegmentName, disk: Disk, clock: Clock, tell: Callable[[str], None]
+        self,
+        recording: Recording,
+        folder: str,
+        first: SegmentName,
+        disk: Disk,
+        clock: Clock,
+        tell: Callable[[str], None],
+        later: Callable[[Callable[[], None]], None] = lambda job: job(),
     ) -> None:
         self._recording, self._folder, self._name = recording, folder, first
         self._what = folder if first.suffix == ".arrows" else f"{folder} (media)"
-        self._disk, self._clock, self._tell = disk, clock, tell
+        self._disk, self._clock, self._tell, self._later = disk, clock, tell, later
+        self._failed: str | None = None
         self._part: Part | None = None
         self._left: Part | None = None
         self._content: C | None = None
@@ -94,6 +106,7 @@ class Reel(Generic[C]):
                 self._note_written()
 
     def flush(self) -> None:
+        self._heed_failure()
         if self._content is None or self._part is None:
             return
         if self._clock.now_ns() >= self._space_at_ns and not self._has_space():
@@ -104,15 +117,20 @@ class Reel(Generic[C]):
             self._note_written()
 
     def finish(self) -> None:
-        """Closes, syncs and names the open segment."""
+        """Closes the open segment; it is synced and named beside."""
         part, content = self._part, self._content
         if part is None or content is None:
             return
         with self._guarded():
             content.close()
             self._note_written()
-            part.finish(start_ns=self._start_ns, end_ns=self._end_ns, rows=content.rows)
             self._part = self._content = None
+            self._later(partial(self._seal, part, self._start_ns, self._end_ns, content.rows))
+        self._heed_failure()
+
+    def fail(self, why: str) -> None:
+        """Something of it failed beside: it stops at the next call."""
+        self._failed = why
 
     def stop(self, why: str, pause_ns: int = RETRY_NS) -> None:
         """What was written stays; the rest is not recorded until a segment begins again, after pause_ns at the earliest."""
@@ -136,6 +154,18 @@ class Reel(Generic[C]):
         if self.bytes and self.stopped is not None:
             self.stopped = None
             self._tell(f"recording of {self._what} goes on")
+
+    def _seal(self, part: Part, start_ns: int, end_ns: int, rows: int) -> None:
+        try:
+            part.finish(start_ns=start_ns, end_ns=end_ns, rows=rows)
+        except OSError as error:
+            part.abandon()
+            self.fail(error.strerror or str(error))
+
+    def _heed_failure(self) -> None:
+        why, self._failed = self._failed, None
+        if why is not None:
+            self.stop(why)
 
     def _drop_left(self) -> None:
         """The file of the last try, if it is empty: it says that something is missing, and so does the new one. They do not pile up."""

@@ -95,7 +95,7 @@ class RunRecorder:
         self._disk = disk or Disk()
         self._lines: list[str] = []
         name = SegmentName(engine=0, actor=0, number=0)
-        self._reel: Reel[ArrowLog] = Reel(recording, DECISIONS, name, self._disk, clock, self._lines.append)
+        self._reel: Reel[ArrowLog] = Reel(recording, DECISIONS, name, self._disk, clock, self._lines.append, self._scribe.later)
         self._anchor_at_ns = -math.inf
         self._scribe.each_pause(self._reel.flush)
 
@@ -121,7 +121,7 @@ class RunRecorder:
             session_ns = status.now_ns if status.epoch_ns is None else round((now_ns - status.epoch_ns) * status.speed)
             self._note({"anchor": {"session_ns": session_ns, "monotonic_ns": now_ns, "utc": wall_utc()}})
             if self._retention is not None:
-                self._scribe.put(self._retain)
+                self._scribe.later(self._retain)
         for line in status.events:
             self._note({"event": mask(line), "session_ns": status.now_ns, "utc": wall_utc()})
         if status.final:
@@ -137,13 +137,13 @@ class RunRecorder:
             self._retention.apply(self._folder, wall_ns())
 
     def _note(self, values: dict[str, Any]) -> None:
-        self._scribe.put(partial(self._append_note, values))
+        self._scribe.later(partial(self._append_note, values))
 
     def _append_note(self, values: dict[str, Any]) -> None:
         try:
             self._disk.append_line(self._folder / NOTES, values)
         except OSError as error:
-            self._reel.stop(error.strerror or str(error))
+            self._reel.fail(error.strerror or str(error))
 
     def _write(self, decision: Decision) -> None:
         at_ns = decision.end_ns

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from queue import Queue
 from typing import Protocol
 
 FLUSH_S = 0.1
 """What was handed over is in the file after so long at most: a kill -9 costs no more than this."""
 MOST_BYTES = 64 << 20
+SLOW_JOBS = 64
+"""No more wait for the disk; then everything does."""
 PATIENT_JOBS = 256
 """A patient scribe lets no more wait: when its source has ended, the rest must be written before its process is."""
 
@@ -21,8 +24,12 @@ class Scribe(Protocol):
         """False: too much is waiting; the job was not taken."""
         ...
 
+    def later(self, job: Callable[[], None]) -> None:
+        """Runs a job that waits for the disk beside the others, which it must not hold up; such jobs in their order."""
+        ...
+
     def each_pause(self, flush: Callable[[], None]) -> None:
-        """Calls `flush` about every FLUSH_S."""
+        """Calls `flush` about every FLUSH_S, and once more when everything is done."""
         ...
 
     def close(self) -> None:
@@ -31,16 +38,21 @@ class Scribe(Protocol):
 
 
 class ThreadScribe:
-    """The real one: one thread for all that one process records. patient: put() waits for room; for runs that nobody waits for."""
+    """The real one: a thread for all that one process records, and one that syncs.
+
+    patient: put() waits for room; for runs that nobody waits for.
+    """
 
     def __init__(self, *, patient: bool, most_bytes: int = MOST_BYTES) -> None:
         self._jobs: deque[tuple[Callable[[], None], int]] = deque()
         self._flushes: list[Callable[[], None]] = []
         self._patient, self._bytes, self._most_bytes = patient, 0, most_bytes
         self._waiting = 0
-        self._changed, self._ended = threading.Condition(), False
-        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
-        self._thread.start()
+        self._changed, self._ended, self._closed = threading.Condition(), False, False
+        self._slow: Queue[Callable[[], None] | None] = Queue(SLOW_JOBS)
+        self._threads = [threading.Thread(target=run, name="scribe", daemon=True) for run in (self._run, self._run_slow)]
+        for thread in self._threads:
+            thread.start()
 
     def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
         with self._changed:
@@ -56,15 +68,26 @@ class ThreadScribe:
                 self._changed.notify_all()
         return True
 
+    def later(self, job: Callable[[], None]) -> None:
+        if not self._closed:
+            self._slow.put(job)
+
     def each_pause(self, flush: Callable[[], None]) -> None:
         with self._changed:
             self._flushes.append(flush)
 
     def close(self) -> None:
         with self._changed:
+            if self._ended:
+                return
             self._ended = True
             self._changed.notify_all()
-        self._thread.join()
+        self._threads[0].join()
+        self._slow.put(None)
+        self._closed = True
+        self._threads[1].join()
+        for flush in self._flushes:
+            flush()
 
     def _full(self, nbytes: int) -> bool:
         if self._patient and self._waiting >= PATIENT_JOBS:
@@ -91,6 +114,10 @@ class ThreadScribe:
             for flush in list(self._flushes):
                 flush()
 
+    def _run_slow(self) -> None:
+        while (job := self._slow.get()) is not None:
+            job()
+
 
 class DirectScribe:
     """For tests and for short work: everything is done at once, by the caller."""
@@ -101,6 +128,9 @@ class DirectScribe:
     def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
         job()
         return True
+
+    def later(self, job: Callable[[], None]) -> None:
+        job()
 
     def each_pause(self, flush: Callable[[], None]) -> None:
         self._flushes.append(flush)

@@ -43,8 +43,8 @@ class StreamRecorder:
         engine, actor = life
         log_name = SegmentName(engine=engine, actor=actor, number=0)
         media_name = SegmentName(engine=engine, actor=actor, number=0, suffix=".mkv")
-        self._log: Reel[ArrowLog] = Reel(recording, folder, log_name, disk, clock, tell)
-        self._media: Reel[MediaSegment] = Reel(recording, folder, media_name, disk, clock, tell)
+        self._log: Reel[ArrowLog] = Reel(recording, folder, log_name, disk, clock, tell, scribe.later)
+        self._media: Reel[MediaSegment] = Reel(recording, folder, media_name, disk, clock, tell, scribe.later)
         self._scribe, self._tell, self._tapped = scribe, tell, tapped
         self._template: Any = None
         self._shape: tuple[int, ...] | None = None

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import errno
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fakeplan import MS
 from recordings import FailingDisk, record, replay, story
+from waiting import until
 
 from pipeline.cli import main
 from pipeline.clock import FakeClock
 from pipeline.session.audit import audit
 from pipeline.session.compare import compare
-from pipeline.session.disk import Disk
-from pipeline.session.layout import Recording, SegmentName
+from pipeline.session.disk import Disk, File
+from pipeline.session.layout import Recording, SegmentName, segment_lines
 from pipeline.session.loss import explain
 from pipeline.session.part import Part
 from pipeline.session.recover import recover
 from pipeline.session.reel import RETRY_NS, Reel
+from pipeline.session.scribe import ThreadScribe
 
 
 def writes_of(folder: Path) -> int:
@@ -75,6 +79,55 @@ def test_too_little_space_stops_the_recording_until_there_is_more(tmp_path: Path
         "recording of events stopped: only 0 MiB of disk are free, 0 are to stay so; decisions go on",
         "recording of events goes on",
     ]
+
+
+class StuckDisk(Disk):
+    """Syncs nothing until it is told to, and then with an error if it has one."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        self.released, self._error = threading.Event(), error
+
+    def sync(self, file: File) -> None:
+        self.released.wait()
+        if self._error is not None:
+            raise self._error
+
+
+def on_a_thread(folder: Path, disk: Disk, said: list[str]) -> tuple[Reel, ThreadScribe]:
+    """With a first segment that is finished and a second one that is begun."""
+    scribe = ThreadScribe(patient=False)
+    name = SegmentName(engine=0, actor=0, number=0)
+    reel: Reel = Reel(Recording(folder=str(folder), free_bytes=0), "events", name, disk, FakeClock(), said.append, scribe.later)
+    scribe.each_pause(reel.flush)
+    for at_ns in range(2):
+        scribe.put(partial(reel.begin, at_ns, _Content))
+    return reel, scribe
+
+
+def test_while_a_segment_is_synced_the_next_one_is_written(tmp_path: Path) -> None:
+    said: list[str] = []
+    disk = StuckDisk()
+    reel, scribe = on_a_thread(tmp_path, disk, said)
+    second = tmp_path / "events" / "0.0-000001.arrows.part"
+    until(lambda: second.exists() and second.stat().st_size, 10, "the second segment")
+    assert (tmp_path / "events" / "0.0-000000.arrows.part").exists()
+    disk.released.set()
+    scribe.put(reel.finish)
+    scribe.close()
+    assert sorted(segment_lines(tmp_path)) == ["events/0.0-000000.arrows", "events/0.0-000001.arrows"]
+    assert said == []
+
+
+def test_a_segment_that_cannot_be_synced_is_told_even_at_the_end(tmp_path: Path) -> None:
+    said: list[str] = []
+    disk = StuckDisk(OSError(errno.EIO, "Input/output error"))
+    reel, scribe = on_a_thread(tmp_path, disk, said)
+    scribe.put(reel.finish)
+    disk.released.set()
+    scribe.close()
+    assert said == ["recording of events stopped: Input/output error; decisions go on"]
+    assert sorted(path.name for path in (tmp_path / "events").iterdir()) == ["0.0-000000.arrows.part", "0.0-000001.arrows.part"]
+    assert segment_lines(tmp_path) == {}
 
 
 class _Content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipeline.session.audit import audit
 from pipeline.session.frames import frames, sound
 from pipeline.session.read import Session
 from pipeline.session.recover import recover
+from pipeline.session.scribe import DirectScribe
 from pipeline.sources.file import MediaFile
 from pipeline.sources.playlist import Playlist
 from pipeline.sources.session import Recorded
@@ -213,3 +215,29 @@ def test_any_flipped_bits_in_media_cost_pictures_and_nothing_else(tmp_path: Path
         opened = Session.open(tmp_path / "s")
         assert len(list(frames(opened, "media.video"))) <= 30
         list(audit(opened))
+
+
+class LateScribe(DirectScribe):
+    """Does everything at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jobs: list[Callable[[], None]] = []
+
+    def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
+        self._jobs.append(job)
+        return True
+
+    def close(self) -> None:
+        for job in self._jobs:
+            job()
+        super().close()
+
+
+def test_packets_may_be_written_after_their_file_was_closed(tmp_path: Path) -> None:
+    now, late = ((tmp_path / name, Playlist(paths=[SCENE, SCENE])) for name in ("now", "late"))
+    recorded(now[1], now[0], segment_s=5)
+    recorded(late[1], late[0], segment_s=5, scribe=LateScribe())
+    found = [{finding.file: (finding.state, finding.extent.rows) for finding in audit(Session.open(folder))} for folder, _ in (now, late)]
+    assert found[0] == found[1]
+    assert {state for state, _ in found[0].values()} == {"whole"}
