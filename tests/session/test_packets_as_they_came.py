@@ -96,7 +96,7 @@ def recorded(path: Path, folder: Path) -> tuple[Session, list[Packet], list[str]
 def test_what_matroska_does_not_take_is_said_once_and_encoded_anew(tmp_path: Path) -> None:
     session, said, told = recorded(write_video(tmp_path / "moving.gif", "gif"), tmp_path / "s")
     assert told[0].startswith("recording of streams/media.video (media) stopped: Matroska does not take its packets")
-    assert told[1:] == ["recording of streams/media.video goes on"]
+    assert told[1:] == ["recording of streams/media.video (media) goes on"]
     again = list(frames(session, "media.video", wanted=WANTED["video"]))
     assert [(p.seq, p.start_ns) for p in again] == [(p.seq, p.start_ns) for p in said]
     assert np.abs(again[5].payload.data.astype(int) - said[5].payload.data).max() < 6
