@@ -12,7 +12,7 @@ from benchmarks.pairing_script import pairing_script
 
 
 def test_the_drift_script_loses_blocks_unsaid_and_counts_from_0_after_a_reconnect():
-    seen = list(drift_script(0.8, 200, 3))
+    seen = list(drift_script(1.4, 200, 3))
     assert [packet.arrival_ns for packet in seen] == sorted(packet.arrival_ns for packet in seen)
     audio = [packet for packet in seen if packet.stream == "audio"]
     for before, after in pairwise(audio):
