@@ -65,7 +65,7 @@ def measure(name: str, training: Training, sessions: int) -> list[dict[str, Any]
 
 
 def _rows(what: str, level: str, model: Model, segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    encoded = Encoded(OnnxBackend(model, threads=2), segments)
+    encoded = Encoded(OnnxBackend(model, threads=1), segments)
     speaking, off = (model.spec.labels.index(label) for label in (SPEAKING, VOICE_OFF))
     rows = []
     for pattern, keep in presence_patterns(list(model.spec.inputs)).items():

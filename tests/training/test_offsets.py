@@ -44,12 +44,24 @@ def segment(rng, count=300):
     )
 
 
-@pytest.mark.parametrize("shy", [0.0, 0.8, -0.6])
+def recalls(shy, offsets, part):
+    decided = (Shy(shy).fuse({"a": part.packets["a"][:, None]}, {}) + offsets).argmax(1)
+    return np.array([np.mean(decided[part.label == label] == label) for label in range(3)])
+
+
+@pytest.mark.parametrize("shy", [0.8, -0.6])
 def test_the_offsets_bring_back_a_label_that_is_said_too_seldom_or_too_often(shy):
     offsets = fit_offsets(Shy(shy), [segment(np.random.default_rng(0)) for _ in range(8)])
-    assert offsets[0] == 0
-    assert offsets[1] == pytest.approx(shy, abs=0.25)
-    assert offsets[2] == pytest.approx(0, abs=0.25)
+    unseen = segment(np.random.default_rng(1), 5000)
+    fair, wrong = recalls(0, [0, 0, 0], unseen), recalls(shy, [0, 0, 0], unseen)
+    assert abs(wrong - fair).max() > 0.1
+    assert recalls(shy, offsets, unseen).mean() > fair.mean() - 0.005
+    assert abs(recalls(shy, offsets, unseen) - fair).max() < 0.06
+
+
+def test_a_model_that_draws_the_line_well_keeps_it():
+    offsets = fit_offsets(Shy(0), [segment(np.random.default_rng(0)) for _ in range(8)])
+    assert np.abs(offsets).max() <= 0.1
 
 
 @pytest.mark.parametrize("head", [ConcatHead, SyncHead])
