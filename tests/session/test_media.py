@@ -215,10 +215,11 @@ class LateScribe(DirectScribe):
 
 
 def test_packets_may_be_written_after_their_file_was_closed(tmp_path: Path) -> None:
-    now, late = ((tmp_path / name, Playlist(paths=[DEMO, DEMO])) for name in ("now", "late"))
-    recorded(now[1], now[0], segment_s=5)
-    recorded(late[1], late[0], segment_s=5, scribe=LateScribe())
-    found = [{finding.file: (finding.state, finding.extent.rows) for finding in audit(Session.open(folder))} for folder, _ in (now, late)]
+    scribes = {"now": DirectScribe(), "late": LateScribe()}
+    found = []
+    for name, scribe in scribes.items():
+        recorded(MediaFile(path=SCENE), tmp_path / name, until_ns=6 * S, scribe=scribe)
+        found.append({finding.file: (finding.state, finding.extent.rows) for finding in audit(Session.open(tmp_path / name))})
     assert found[0] == found[1]
     assert {state for state, _ in found[0].values()} == {"whole"}
 
@@ -229,7 +230,7 @@ def test_media_that_matroska_does_not_take_are_said_once_and_the_log_goes_on(tmp
     recorder = Recorder(Recording(folder=str(folder), free_bytes=0), 0, FakeClock(), paced=True, scribe=DirectScribe())
     log = recorder.source("data")
     log.open([StreamSpec(name="video", kind="video")], ["video"])
-    with av.open(str(DEMO)) as container:
+    with av.open(str(SCENE)) as container:
         for packet in islice(container.demux(container.streams.video[0]), 3):
             log.packet("video", packet, "no stream", (0, 0, 0))
             log.event(Watermark(stream="video", time_ns=0), 0)
