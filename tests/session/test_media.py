@@ -235,9 +235,10 @@ class LateScribe(DirectScribe):
 
 
 def test_packets_may_be_written_after_their_file_was_closed(tmp_path: Path) -> None:
-    now, late = ((tmp_path / name, Playlist(paths=[SCENE, SCENE])) for name in ("now", "late"))
-    recorded(now[1], now[0], segment_s=5)
-    recorded(late[1], late[0], segment_s=5, scribe=LateScribe())
-    found = [{finding.file: (finding.state, finding.extent.rows) for finding in audit(Session.open(folder))} for folder, _ in (now, late)]
+    scribes = {"now": DirectScribe(), "late": LateScribe()}
+    found = []
+    for name, scribe in scribes.items():
+        recorded(MediaFile(path=SCENE), tmp_path / name, until_ns=6 * S, scribe=scribe)
+        found.append({finding.file: (finding.state, finding.extent.rows) for finding in audit(Session.open(tmp_path / name))})
     assert found[0] == found[1]
     assert {state for state, _ in found[0].values()} == {"whole"}
