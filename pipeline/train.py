@@ -66,8 +66,8 @@ def train(
         history = _fit(network, mix, cutter, validation, training, report, console, checkpoints)
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
-    offsets = fit_offsets(engine, validation)
-    if shift_logits(network, offsets):
+    offsets = fit_offsets(engine, validation) if config.loop.even_recall else []
+    if offsets and shift_logits(network, offsets):
         console.print(f"logits moved by {dict(zip(config.model.labels, offsets, strict=True))}")
     temperature = fit_temperature(engine, validation)
     console.print("testing on the test split")

@@ -39,7 +39,7 @@ REFUSED = [
     ("desk.yaml --set model.hop_ms=-80", 2, "--set model.hop_ms=-80: model.hop_ms: model is 'tiny', which has no keys; set the whole of it instead"),
     ("desk.yaml --set run.duration=5x", 2, '--set run.duration=5x: run.duration: got "5x", expected a duration like 30s, 1.5m or 1:30; write for example `duration: 30s` (end after this much session time: 30s, 1.5m, 1:30)'),
     ("desk.yaml --set run.runner=inlin", 2, "--set run.runner=inlin: run.runner: got \"inlin\", expected 'ray' or 'inline'; did you mean 'inline'?"),
-    ("desk.yaml --set run.backend=tensort", 4, "there is no backend 'tensort'; say auto, onnx or torch"),
+    ("desk.yaml --set run.backend=tensort", 4, "there is no backend 'tensort'; say auto, onnx, int8, torch or tensorrt"),
     ("desk.yaml --set inputs.video=media.vidoe", 2, "--set inputs.video=media.vidoe: inputs.video: media has no stream 'vidoe'; did you mean 'video'? (media has: audio, text, video)"),
     ("desk.yaml --set inputs={video: media.audio}", 2, "--set inputs={video: media.audio}: inputs.video: media.audio is audio, but the model wants video; use media.video"),
     ("desk.yaml --set inputs={video: media.text}", 2, "--set inputs={video: media.text}: inputs.video: media.text is text, but the model wants video; use media.video"),
