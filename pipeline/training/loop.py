@@ -52,7 +52,9 @@ class LoopConfig(BaseModel):
     sync_label: str | None = Field(None, description="the label of the hops in which they do")
     sync_steps: int = Field(0, ge=0, description="steps before the first epoch that descend this loss alone")
     balance: Share = Field(0.5, description="0: classes as frequent as they are; 1: all as if equally frequent")
-    even_recall: bool = Field(False, description="move the labels' logits so that their mean recall on validation is highest; wants a large one")
+    even_recall: bool = Field(
+        False, description="move the labels' logits so that their mean recall on validation is highest; wants a large one"
+    )
     bfloat16: bool = Field(False, description="compute in bfloat16 where it is safe: faster on a CPU that has it")
     threads: int = Field(2, ge=1)
     deadline_share: Share = Field(0.3, description="sessions that arrive with delays and are cut off at a deadline")
