@@ -154,8 +154,8 @@ def victim_of(run: Running, victim: str) -> psutil.Process:
 def begun_again(folder: Path, victim: str) -> bool:
     """Whoever was killed before this victim records again."""
     if victim == "fusion":
-        return all(any(segment.name.actor == 1 for segment in segments(path)) for path in (folder / "streams").iterdir())
-    return victim != "supervisor" or any(segment.name.actor == 1 for segment in segments(folder / EVENTS))
+        return all(any(segment.name.actor >= 1 for segment in segments(path)) for path in (folder / "streams").iterdir())
+    return victim != "supervisor" or any(segment.name.actor >= 1 for segment in segments(folder / EVENTS))
 
 
 def kill(process: psutil.Process, folder: Path, behind_ns: int) -> Kill:

@@ -121,7 +121,7 @@ class RunRecorder:
             session_ns = status.now_ns if status.epoch_ns is None else round((now_ns - status.epoch_ns) * status.speed)
             self._note({"anchor": {"session_ns": session_ns, "monotonic_ns": now_ns, "utc": wall_utc()}})
             if self._retention is not None:
-                self._scribe.later(self._retain)
+                self._beside(self._retain)
         for line in status.events:
             self._note({"event": mask(line), "session_ns": status.now_ns, "utc": wall_utc()})
         if status.final:
@@ -137,7 +137,11 @@ class RunRecorder:
             self._retention.apply(self._folder, wall_ns())
 
     def _note(self, values: dict[str, Any]) -> None:
-        self._scribe.later(partial(self._append_note, values))
+        self._beside(partial(self._append_note, values))
+
+    def _beside(self, job: Callable[[], None]) -> None:
+        """By way of the scribe's thread: `later` may have to wait, which a decision may not."""
+        self._scribe.put(partial(self._scribe.later, job))
 
     def _append_note(self, values: dict[str, Any]) -> None:
         try:

@@ -25,7 +25,10 @@ class Scribe(Protocol):
         ...
 
     def later(self, job: Callable[[], None]) -> None:
-        """Runs a job that waits for the disk beside the others, which it must not hold up; such jobs in their order."""
+        """From a job: runs another that waits for the disk beside the rest, which it must not hold up; such jobs in their order.
+
+        Waits itself where very many of them do.
+        """
         ...
 
     def each_pause(self, flush: Callable[[], None]) -> None:
