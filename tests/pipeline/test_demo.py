@@ -1,5 +1,6 @@
 """The shipped model on the shipped scene, through the real decode path: what `make demo` shows."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def decisions():
 
 def test_decisions_tile_the_clip_with_every_stream_there(decisions):
     assert decisions[0].start_ns == 0
-    assert all(before.end_ns == after.start_ns for before, after in zip(decisions, decisions[1:], strict=False))
+    assert all(before.end_ns == after.start_ns for before, after in pairwise(decisions))
     assert {decision.presence["video"] for decision in decisions[:-10]} == {"present"}
     assert {decision.presence["audio"] for decision in decisions[:-10]} == {"present"}
 
