@@ -36,6 +36,8 @@ from pipeline.session.layout import Recording
 SECOND = 1_000_000_000
 STOP_NS = 4 * SECOND
 """From the wish to stop until the engine is ended by force."""
+EARLY_STOP_NS = SECOND // 2
+"""The same, before the session has begun."""
 WAIT_S = 0.05
 REMEMBERED = 100_000
 """So many ids are kept to know a decision again."""
@@ -108,7 +110,7 @@ class Supervisor:
         finally:
             if self._engine is not None:
                 self._engine.ask_to_stop()  # it may not know yet: a sink has failed
-            self._end_engine(patience_s=0.0 if self._wishes.count > 1 else 2.5)
+            self._end_engine(patience_s=0.0 if self._wishes.count > 1 or self._epoch_ns is None else 2.5)
         return self._close()
 
     def _start(self) -> None:
@@ -236,7 +238,8 @@ class Supervisor:
     def _heed_wishes(self) -> None:
         now_ns = self._clock.now_ns()
         if self._wishes.count and self._stop_at_ns is None:
-            self._stop_at_ns = now_ns + STOP_NS
+            # Before the session has begun there is nothing to bring to an end, and Ray's start hears nobody until it is done.
+            self._stop_at_ns = now_ns + (STOP_NS if self._epoch_ns is not None else EARLY_STOP_NS)
             if self._engine is None:
                 self._done = True
             else:
