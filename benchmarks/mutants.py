@@ -5,7 +5,7 @@
 A mutant changes one thing of one file: a comparison, an operator, a constant, a condition, max for min, or leaves out one statement.
 Each runs tests/operators/test_align_*.py in a process of its own, until a test fails. A mutant
 that no test fails for has survived: either a test is missing or the change makes no difference (docs/testing.md says which).
-One that runs LIMIT_S is killed, as a test's own timeout would. Exit 1 if any survived.
+One that takes LIMIT_S of CPU has been noticed: the tests as they are take 12. Exit 1 if any survived.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import copy
 import importlib.util
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ PRELOADED = (numpy, pytest)
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("operators/align.py", "operators/stream.py", "operators/takes.py")
 TESTS = tuple(f"tests/operators/test_align_{part}.py" for part in ("stories", "contract", "properties"))
-LIMIT_S = 120
+LIMIT_S = 60
 
 COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -154,15 +153,7 @@ def survives(mutant: Mutant | None) -> bool:
     pid = os.fork()
     if not pid:
         _run(mutant)
-    until = time.monotonic() + LIMIT_S
-    while time.monotonic() < until:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.02)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return False
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _run(mutant: Mutant | None) -> None:
@@ -170,13 +161,14 @@ def _run(mutant: Mutant | None) -> None:
     code = 70
     try:
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
         os.chdir(ROOT)
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         if mutant is not None:
             _take_the_place(mutant)
-        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", *TESTS]))
+        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "-o", "addopts=--import-mode=importlib", *TESTS]))
     finally:
         os._exit(code)
 
