@@ -22,6 +22,7 @@ from pipeline.session.reel import Reel
 from pipeline.session.retention import Retention
 from pipeline.session.rows import Row
 from pipeline.session.scribe import Scribe, ThreadScribe
+from pipeline.session.telling import Telling
 
 ANCHOR_NS = 60_000_000_000
 DECISION_COLUMNS: Mapping[str, str] = {
@@ -94,6 +95,7 @@ class RunRecorder:
         self._scribe = scribe or ThreadScribe(patient=False)
         self._disk = disk or Disk()
         self._lines: list[str] = []
+        self._telling = Telling()
         name = SegmentName(engine=0, actor=0, number=0)
         self._reel: Reel[ArrowLog] = Reel(recording, DECISIONS, name, self._disk, clock, self._lines.append, self._scribe.later)
         self._anchor_at_ns = -math.inf
@@ -106,7 +108,8 @@ class RunRecorder:
 
     def status(self, status: Status) -> None:
         lines, self._lines[:] = list(self._lines), []
-        told = replace(status, events=[*status.events, *lines], recording=self._state(status.recording))
+        events = list(self._telling.lines([*status.events, *lines]))
+        told = replace(status, events=events, recording=self._state(status.recording))
         self._keep(told)
         for sink in self._sinks:
             sink.status(told)

@@ -58,9 +58,7 @@ def test_a_disk_that_gets_full_costs_the_rest_of_the_recording_and_no_decision(
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sensorium: ")]
     (folder,) = disk.iterdir()
     assert said[0] == f"sensorium: recording to {folder}"
-    assert "sensorium: recording of events stopped: No space left on device; decisions go on" in said
-    assert all(line.endswith(f" stopped: {FULL}; decisions go on") for line in said[1:])
-    assert len(set(said)) == len(said)
+    assert said[1:] == [f"sensorium: recording stopped: {FULL}; decisions go on"]
 
     assert main(["replay", str(folder), "--verify"]) == 0
     identical = capsys.readouterr().out.split()
@@ -113,11 +111,8 @@ def test_when_there_is_space_again_the_recording_goes_on_and_both_are_said_once(
 
     session, notes = record(story(count=count), disk / "s", clock=clock, segment_ms=1000, stop=make_space_after_12_s)
     assert [d.id for d in notes.decisions] == expected
-    lines = [line for line in notes.events() if line.startswith("recording of ")]
-    stopped = [line.removesuffix(f" stopped: {FULL}; decisions go on") for line in lines if FULL in line]
-    assert "recording of events" in stopped
-    assert len(set(stopped)) == len(stopped)
-    assert sorted(line.removesuffix(" goes on") for line in lines if FULL not in line) == sorted(stopped)
+    lines = [line for line in notes.events() if line.startswith("recording ")]
+    assert lines == [f"recording stopped: {FULL}; decisions go on", "recording goes on"]
     comparison = compare(session.decisions(), replay(story(count=count), disk / "s"))
     assert explain(session, comparison, behind_ns=200 * MS).verified
     recorded = [d.start_ns for d in session.decisions()]
