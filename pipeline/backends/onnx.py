@@ -60,7 +60,7 @@ def _session(model: Model, file: str, threads: int, change: Callable[[bytes], by
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting session must not burn a core
     try:
         return onnxruntime.InferenceSession(change(model.read(file)), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except Exception as error:  # onnxruntime has no common base for its errors; none is passed over, each becomes one of ours
         if isinstance(error, BackendError):
             raise
         raise EngineMismatch(f"model {model.name}: {file} is not a graph that ONNX Runtime can run: {_one_line(error)}") from None

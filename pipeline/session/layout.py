@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from operators.errors import SessionError
-
 MANIFEST, SEGMENTS, NOTES = "manifest.json", "segments.jsonl", "notes.jsonl"
 EVENTS, DECISIONS, STREAMS, LABELS, QUARANTINE = "events", "decisions", "streams", "labels", "quarantine"
 PART = ".part"
@@ -140,11 +138,3 @@ def segment_lines(folder: Path) -> dict[str, SegmentLine]:
         if isinstance(line.file, str) and isinstance(line.sha256, str):
             found[line.file] = line
     return found
-
-
-def inside(folder: Path, relative: str) -> Path:
-    """A path that a file of the session names. Raises SessionError where it leads out of the session's folder."""
-    path = folder / relative
-    if Path(relative).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        raise SessionError(str(folder), f"names a path outside of itself ({relative!r})")
-    return path

@@ -70,6 +70,7 @@ def _cuts(
     if not found:
         yield Cut(start_ns=-EVER_NS, end_ns=EVER_NS, why=f"there are no {what}")
         return
+    lines = session.lines()
     ends_ns, before, whole = -EVER_NS, None, True
     for segment in found:
         times = [time_ns(row) for row in rows(segment)]
@@ -77,7 +78,7 @@ def _cuts(
         if not follows:
             yield Cut(start_ns=ends_ns, end_ns=times[0] if times else EVER_NS, why=f"{what} are missing before {segment.path.name}")
         ends_ns = max([ends_ns, *times])
-        before, whole = segment, not session.is_cut(segment)
+        before, whole = segment, not session.is_cut(segment, lines)
     if not whole:
         yield Cut(start_ns=ends_ns, end_ns=EVER_NS, why=f"{found[-1].path.name} of the {what} was not finished")
 

@@ -5,7 +5,7 @@ Sessions may come from anybody: sizes are bounded by the files, links are not fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,9 +158,9 @@ class Session:
 
     # -- extent
 
-    def is_cut(self, segment: Segment) -> bool:
-        """Something may be missing after it: it was not finished by its writer, or reading it met damage."""
-        line = self.lines().get(str(segment.path.relative_to(self.folder)))
+    def is_cut(self, segment: Segment, lines: Mapping[str, SegmentLine]) -> bool:
+        """Something may be missing after it: it was not finished by its writer, or reading it met damage. lines: as lines() gave them."""
+        line = lines.get(str(segment.path.relative_to(self.folder)))
         return not segment.closed or (line is not None and line.cut) or str(segment.path) in self.faults.found
 
     def lines(self) -> dict[str, SegmentLine]:

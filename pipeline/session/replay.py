@@ -16,7 +16,7 @@ from typing import Any
 from operators.decision import Decision
 from operators.errors import ContractError, Truncated
 from operators.packet import CoreEvent, Dropped, Tick
-from pipeline.session.layout import Segment
+from pipeline.session.layout import Segment, SegmentLine
 from pipeline.session.read import Session
 from pipeline.session.rows import Row, event_of
 from pipeline.session.snapshot import state_of
@@ -61,24 +61,34 @@ def replayed(replay: Replay) -> Iterator[tuple[int, Replayed]]:
     at_ns: session time at which the core was given it.
     """
     session = Session.open(Path(replay.session))
+    lines = session.lines()
     before: Segment | None = None
-    for segment in _from(session, replay.start_ns):
-        follows = before is not None and not session.is_cut(before) and segment.name.follows(before.name)
+    for segment in _from(session, replay.start_ns, lines):
+        follows = before is not None and not session.is_cut(before, lines) and segment.name.follows(before.name)
         yield from _events(session, segment, resume=not follows and not (replay.ideal and before is not None), ideal=replay.ideal)
         before = segment
     if before is None:
         raise Truncated(str(session.folder), "holds no event of the aligner: it was killed at once, or its events were deleted")
 
 
-def _from(session: Session, start_ns: int) -> list[Segment]:
+def _from(session: Session, start_ns: int, lines: Mapping[str, SegmentLine]) -> list[Segment]:
     """The segments from the last one on that begins at or before start_ns."""
     found = session.event_segments()
     begins = 0
     for index, segment in enumerate(found if start_ns > 0 else []):
-        first = next(session.event_rows(segment), None)
-        if first is not None and first["at_ns"] <= start_ns:
+        at_ns = _begins_ns(session, segment, lines)
+        if at_ns is not None and at_ns <= start_ns:
             begins = index
     return found[begins:]
+
+
+def _begins_ns(session: Session, segment: Segment, lines: Mapping[str, SegmentLine]) -> int | None:
+    """By its line, where it has one: a day has thousands of segments."""
+    line = lines.get(str(segment.path.relative_to(session.folder)))
+    if line is not None:
+        return line.start_ns
+    first = next(session.event_rows(segment), None)
+    return None if first is None else int(first["at_ns"])
 
 
 def _events(session: Session, segment: Segment, *, resume: bool, ideal: bool) -> Iterator[tuple[int, Replayed]]:

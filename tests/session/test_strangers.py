@@ -13,9 +13,11 @@ from recordings import record, replay, story
 
 from operators.errors import ContractError, NotASession, SessionError, UnsupportedVersion
 from pipeline.cli import main
-from pipeline.session.layout import inside, segments, stream_folders
+from pipeline.session.audit import audit
+from pipeline.session.layout import segments, stream_folders
 from pipeline.session.manifest import read_manifest, redacted
 from pipeline.session.read import Session
+from pipeline.session.recover import recover
 
 CANARY = "import pathlib; pathlib.Path(__file__).with_name('canary').write_text('run')\nclass Thing:\n    pass\n"
 
@@ -92,10 +94,17 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
         Session.open(folder)
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x"])
-def test_a_path_that_leads_out_of_the_session_is_refused(folder: Path, path: str) -> None:
-    with pytest.raises(SessionError, match="outside of itself"):
-        inside(folder, path)
+@pytest.mark.parametrize("path", ["../../outside", "/etc/passwd", "events/../../../outside"])
+def test_a_line_that_names_a_path_outside_of_the_session_is_never_opened(folder: Path, tmp_path: Path, path: str) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    line = {"file": path, "start_ns": 0, "end_ns": 1, "rows": 1, "bytes": 4, "sha256": "0" * 64}
+    with (folder / "segments.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    findings = {finding.file: finding.state for finding in audit(Session.open(folder))}
+    assert findings[path] == "missing"
+    recover(folder)
+    assert outside.read_text() == "mine"
 
 
 def test_a_header_that_claims_more_than_the_file_holds_costs_nothing(folder: Path) -> None:
