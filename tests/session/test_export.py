@@ -176,6 +176,8 @@ def test_a_parquet_export_holds_the_sessions_tables(session, tmp_path):
         table = pyarrow.parquet.read_table(tmp_path / "out" / "streams" / f"{stream}.parquet")
         assert table.equals(session.table(stream))
         assert counts[f"streams/{stream}.parquet"] == table.num_rows
+    assert not (tmp_path / "out" / MANIFEST).exists()  # it is no session
+    assert (tmp_path / "out" / "session.json").read_bytes() == (session.folder / MANIFEST).read_bytes()
     decisions = pyarrow.parquet.read_table(tmp_path / "out" / "decisions.parquet")
     assert decisions.equals(session.decisions_table())
     assert decisions.schema.metadata[b"wall_zero_ns"] == str(WallTime(session).zero_ns).encode()

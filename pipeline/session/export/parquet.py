@@ -1,6 +1,6 @@
 """A session as a folder of Parquet tables, one media file per source, and labels as they are.
 
-decisions.parquet  events.parquet  streams/SOURCE.STREAM.parquet  labels/NAME.jsonl  media/SOURCE.mp4 (or .mkv)  manifest.json
+decisions.parquet  events.parquet  streams/SOURCE.STREAM.parquet  labels/NAME.jsonl  media/SOURCE.mp4 (or .mkv)  session.json
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from pipeline.session.export.walltime import WallTime
 from pipeline.session.labels import labels_path
 from pipeline.session.layout import LABELS, MANIFEST, STREAMS
 from pipeline.session.read import Session
+
+ABOUT = "session.json"
+"""The session's manifest."""
 
 
 def export_parquet(session: Session, out: Path, progress: Callable[[int], None]) -> dict[str, int]:
@@ -42,7 +45,8 @@ def export_parquet(session: Session, out: Path, progress: Callable[[int], None])
         (out / LABELS).mkdir(exist_ok=True)
         shutil.copyfile(labels_path(session.folder, name), out / LABELS / f"{name}.jsonl", follow_symlinks=False)
         counts[f"{LABELS}/{name}.jsonl"] = len(session.labels(name))
-    shutil.copyfile(session.folder / MANIFEST, out / MANIFEST, follow_symlinks=False)
+    # Under another name: what is exported is no session, and must not be listed, purged or mended as one.
+    shutil.copyfile(session.folder / MANIFEST, out / ABOUT, follow_symlinks=False)
     return counts
 
 
