@@ -55,13 +55,13 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.user: $(VENV)/.python pyproject.toml constraints-cpu.txt
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[face]'
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[api,face]'
 	@# OpenCV's wheel carries everything but these two libraries of the desktop.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(MAKE) --no-print-directory apt PACKAGES="libgl1 libglib2.0-0"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.user
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[face,dev]'
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[api,face,dev]'
 	touch $@
 
 .PHONY: apt
