@@ -7,7 +7,7 @@ the contract test of its folder picks it up by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -234,6 +234,8 @@ class Status:
     """When session time was 0, on the monotonic clock of this machine; None: the run keeps to no clock, or has not begun."""
     speed: float = 1.0
     """Seconds of session time in a second."""
+    doors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Sources that can be sent to: source -> what (offer, text) -> its address on this machine, which wants the token."""
 
 
 class Sink(Protocol):

@@ -80,6 +80,7 @@ class Board:
         self.last_window = -1
         self.events: list[str] = []
         self._unrecorded: dict[str, str | None] = {}
+        self._doors: dict[str, Mapping[str, str]] = {}
 
     def rewire(self, inputs: Mapping[str, str]) -> None:
         """Other inputs are fed from now on."""
@@ -91,6 +92,7 @@ class Board:
         """A report of an IngestLoop."""
         generation = report["generation"]
         self._unrecorded[report["from"]] = report["unrecorded"]
+        self._doors[report["from"]] = report.get("doors", {})
         for name, edge in report["edges"].items():
             sums = {"entered": edge["entered"], "left": edge["left"], "waiting": edge["waiting"]}
             self._sent[name].take(generation, sums)
@@ -142,6 +144,7 @@ class Board:
             recording=recording_state(facts.records, self._unrecorded.values()),
             epoch_ns=facts.epoch_ns,
             speed=facts.speed,
+            doors={source: doors for source, doors in self._doors.items() if doors and source in self._inputs.values()},
         )
 
     def _stream_status(self, name: str, kind: Kind) -> StreamStatus:

@@ -20,12 +20,13 @@ MAX_PATH = 100
 class Wires:
     """folder: 0700, of this run only. inputs: the model's inputs in its order; an edge's place in it is its number on the wire.
 
-    recording: where every process records its part; None: nobody does.
+    recording: where every process records its part; None: nobody does. view: where who watches listens; empty: nobody will.
     """
 
     folder: str
     inputs: tuple[str, ...]
     recording: Recording | None = None
+    view: str = ""
 
     def __post_init__(self) -> None:
         if len(self.folder.encode()) > MAX_PATH - len("/edge-000"):
@@ -52,4 +53,5 @@ class Wires:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Wires:
         recording = values["recording"]
-        return cls(folder=values["folder"], inputs=tuple(values["inputs"]), recording=None if recording is None else Recording(**recording))
+        kept = None if recording is None else Recording(**recording)
+        return cls(folder=values["folder"], inputs=tuple(values["inputs"]), recording=kept, view=values["view"])
