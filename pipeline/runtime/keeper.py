@@ -24,11 +24,16 @@ QUIET_NS = SECOND
 
 
 class Keeper:
-    """sinks: the caller's; they are not closed here. recording: where the engine's processes record their parts."""
+    """sinks: the caller's; they are not closed here. recording: where the engine's processes record their parts.
 
-    def __init__(self, plan: RunPlan, sinks: Sequence[Sink], clock: Clock, recording: Recording | None = None) -> None:
+    session: what it is called here; a replay has another name than the decisions that it repeats.
+    """
+
+    def __init__(
+        self, plan: RunPlan, sinks: Sequence[Sink], clock: Clock, recording: Recording | None = None, session: str | None = None
+    ) -> None:
         self.plan, self.recording = plan, recording
-        self.session = session_of(plan)
+        self.session = session or session_of(plan)
         self.failure: Failure | None = None
         self.last: Status | None = None
         self._sinks, self._clock = sinks, clock
