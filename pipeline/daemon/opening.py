@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -109,7 +110,7 @@ def free_name(wanted: str, taken: set[str], *, exactly: bool) -> str:
 def given_config(values: Any) -> Config:  # noqa: ANN401 - what came from the run directory
     """A config that another process of this user has checked and dumped. Raises Refused."""
     try:
-        return Config.model_validate(values)
+        return Config.model_validate_json(json.dumps(values))
     except ValueError:
         raise Refused("this is no config") from None
 

@@ -14,12 +14,14 @@ import psutil
 from operators.errors import SensoriumError
 from pipeline import __version__
 from pipeline.clock import Clock, SystemClock, wall_utc
+from pipeline.config import Config
 from pipeline.daemon.api_keeper import ApiKeeper
 from pipeline.daemon.catalog import Catalog
 from pipeline.daemon.desk import ServiceDesk
 from pipeline.daemon.watchdog import Watchdog
 from pipeline.runtime.engine_keeper import EngineKeeper
 from pipeline.runtime.job import EngineJob
+from pipeline.runtime.requests import post
 from pipeline.runtime.rundir import RunDir, runs
 from pipeline.runtime.supervisor import LASTING_ENGINE, Supervisor
 from pipeline.runtime.wishes import wishes_to_stop
@@ -36,32 +38,32 @@ class RunsAlready(SensoriumError):
     exit_code = 2
 
 
-def serve(service: Service, base: Path | None = None) -> int:
-    """Runs the daemon in this process until it is asked to end; gives the exit code. Raises RunsAlready."""
+def serve(service: Service, first: Config | None = None, base: Path | None = None) -> int:
+    """Runs the daemon in this process until it is asked to end; gives the exit code. first: a session to begin with.
+
+    Raises RunsAlready, SettingsRefused.
+    """
     if any(run.daemon for run in runs(base)):
         raise RunsAlready("the daemon runs already; `sensorium status` says where")
     clock = SystemClock()
     run_dir = RunDir(NAME, clock, base, daemon=True)
     try:
-        return _serve(service, run_dir, clock)
+        return _serve(service, run_dir, clock, first)
     finally:
         run_dir.close()
 
 
-def recordings_of(service: Service) -> Path:
-    """Where what is recorded from the page lies, absolute."""
-    return (service.folder / Path(service.recordings or "recordings").expanduser()).absolute()
-
-
-def _serve(service: Service, run_dir: RunDir, clock: Clock) -> int:
+def _serve(service: Service, run_dir: RunDir, clock: Clock, first: Config | None) -> int:
     rng = random.Random()  # noqa: S311 - the jitter of pauses
     view = f"ipc://{run_dir.scratch}/view"
     api = ApiKeeper(
         _hello(service, run_dir, view, clock), run_dir.scratch / "api", run_dir.path / "api.log", clock, rng, lambda: desk.again()
     )
-    desk = ServiceDesk(Catalog(service), run_dir.path, recordings_of(service), api, clock)
+    desk = ServiceDesk(Catalog(service), run_dir.path, service.recordings_folder, api, clock)
     api.start()
     _await_api(api, run_dir, clock)
+    if first is not None:
+        post(run_dir.path, {"start": {"config": first.model_dump(mode="json")}})
     with wishes_to_stop() as wishes:
         engine = EngineKeeper(run_dir, clock, rng, LASTING_ENGINE)
         watched = Watched(desk, api, run_dir, Watchdog.from_environment(os.environ, clock))
@@ -69,7 +71,7 @@ def _serve(service: Service, run_dir: RunDir, clock: Clock) -> int:
 
 
 def _hello(service: Service, run_dir: RunDir, view: str, clock: Clock) -> dict[str, Any]:
-    values = service.model_dump(mode="json") | {"recordings": str(recordings_of(service))}
+    values = service.model_dump(mode="json") | {"recordings": str(service.recordings_folder)}
     about = {"run_dir": str(run_dir.path), "view": view, "utc": wall_utc(), "monotonic_ns": clock.now_ns(), "version": __version__}
     return {"service": values, **about}
 
