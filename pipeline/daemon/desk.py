@@ -13,13 +13,26 @@ from operators.errors import SensoriumError
 from pipeline.clock import Clock
 from pipeline.daemon.catalog import Catalog
 from pipeline.daemon.feed import about_session
-from pipeline.daemon.opening import Opened, Wish, checked_name, free_name, given_config, open_session, told
+from pipeline.daemon.opening import (
+    Opened,
+    Wish,
+    begin_to_record,
+    checked_name,
+    close_session,
+    end_to_record,
+    free_name,
+    given_config,
+    open_session,
+    recorded_plan,
+    told,
+)
 from pipeline.daemon.recordings import named, replay_wish
 from pipeline.mask import mask
 from pipeline.plan import Plan
 from pipeline.runtime.desk import change
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.requests import Refused, answer, asked
+from pipeline.session.layout import Recording
 from pipeline.session.purge import purge
 
 if TYPE_CHECKING:
@@ -67,6 +80,7 @@ class ServiceDesk:
         self._being: list[_Being] = []
         self._open: dict[str, Opened] = {}
         self._waiting: dict[str, Reply] = {}
+        self._recordings_due: list[tuple[str, Future[Recording | None], Reply]] = []
         self._told_ns = -ENGINE_NS
         self._told: dict[str, Any] = {}
 
@@ -78,6 +92,7 @@ class ServiceDesk:
         for path, request in asked(self._folder):
             self._heed(supervisor, request, partial(_to_file, path), trusted=True)
         self._start_those_open(supervisor)
+        self._record_those_ready(supervisor)
         self._tell_engine(supervisor)
 
     def answered(self, session: str, why: str | None) -> None:
@@ -132,6 +147,8 @@ class ServiceDesk:
                 self._change(supervisor, name, {"attach": config}, reply)
             case {"attach": {"session": str(name), "given": dict(more)}} if trusted:
                 self._change(supervisor, name, {"attach": more}, reply)
+            case {"record": {"session": str(name), "on": bool(on)}}:
+                self._record(self._running(supervisor, name), on, reply)
             case {"purge": {"recording": str(name)}}:
                 reply(done=str(purged := purge(named(self._recordings, name))), values=asdict(purged))
             case {"configs": _}:
@@ -180,16 +197,40 @@ class ServiceDesk:
         keeper = self._running(supervisor, name)
         done = change(supervisor, keeper, request)
         if isinstance(keeper.plan, Plan) and name in self._open:
-            about = about_session(keeper.plan, config="", recording="", since="", replay="")
+            about = about_session(keeper.plan)
             self._open[name].feed.change({key: about[key] for key in ("sources", "live")})
         reply(done=done)
+
+    def _record(self, keeper: Keeper, on: bool, reply: Reply) -> None:
+        opened = self._open[keeper.session]
+        if on == (opened.recorder is not None):
+            raise Refused(f"{keeper.session} is {'recorded already' if on else 'not recorded'}")
+        if not isinstance(keeper.plan, Plan) or keeper.plan.replay is not None or not keeper.begun:
+            raise Refused(f"{keeper.session} cannot be recorded just now")
+        plan = recorded_plan(keeper.plan, self._recordings)
+        future = self._pool.submit(begin_to_record, opened, plan, self._clock) if on else self._pool.submit(end_to_record, opened)
+        self._recordings_due.append((keeper.session, future, reply))
+
+    def _record_those_ready(self, supervisor: Supervisor) -> None:
+        done = [due for due in self._recordings_due if due[1].done()]
+        self._recordings_due = [due for due in self._recordings_due if due not in done]
+        for name, future, reply in done:
+            try:
+                recording = future.result()
+            except SensoriumError as error:
+                reply(refused=told(error), status=CONFLICT)
+                continue
+            if name in supervisor.sessions:
+                supervisor.record(supervisor.sessions[name], recording)
+            folder = "" if recording is None else Path(recording.folder).name
+            reply(done=f"{name} is recorded to {folder}" if folder else f"{name} is not recorded any more", values={"recording": folder})
 
     # -- out
 
     def _end(self, session: str, why: str, exit_code: int) -> None:
         opened = self._open.pop(session, None)
         if opened is not None:
-            opened.closing.close()
+            close_session(opened)
             self._api.tell({"type": "gone", "session": session, "why": mask(why), "exit_code": exit_code})
 
     def _tell_engine(self, supervisor: Supervisor) -> None:

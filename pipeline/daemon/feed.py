@@ -54,7 +54,7 @@ class SessionFeed:
         return {"type": "session", "session": self._session, **self._about}
 
 
-def about_session(plan: Plan, *, config: str, recording: str, since: str, replay: str) -> dict[str, Any]:
+def about_session(plan: Plan, *, config: str = "", since: str = "", replay: str = "") -> dict[str, Any]:
     """What a page wants to know of a session before its first decision."""
     window = plan.model.spec.window
     return {
@@ -62,7 +62,7 @@ def about_session(plan: Plan, *, config: str, recording: str, since: str, replay
         "labels": list(plan.model.spec.labels),
         "inputs": kinds_of(plan),
         "sources": {name: list(plan.source_inputs(name)) for name in plan.config.sources},
-        "recording": recording,
+        "recording": "",
         "since": since,
         "live": takes_changes(plan),
         "window": {

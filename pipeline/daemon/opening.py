@@ -6,20 +6,22 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from operators.errors import SensoriumError
 from pipeline.check import check_plan
 from pipeline.clock import Clock, wall_utc
-from pipeline.config import Config, Record
+from pipeline.config import Config
 from pipeline.daemon.feed import SessionFeed, Tell, about_session
 from pipeline.plan import Plan, build_plan
 from pipeline.ports import Sink
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.requests import Refused
+from pipeline.session.begin import begin_recording, retention_of
 from pipeline.session.layout import Recording
+from pipeline.session.runlog import RunRecorder
 
 NAMES = 1000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -27,12 +29,14 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 @dataclass(slots=True)
 class Opened:
-    """A session that waits to be started. closing: its sinks, in the order that they are closed in."""
+    """A session that waits to be started, or runs. sinks: the feed and the config's; closing: closes the latter."""
 
     keeper: Keeper
     feed: SessionFeed
+    sinks: Sequence[Sink]
     closing: ExitStack
     notes: list[str] = field(default_factory=list)
+    recorder: RunRecorder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +64,41 @@ def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Te
         for sink in plan.make_sinks():
             stack.callback(sink.close)
             sinks.append(sink)
-        recording = _begin_recording(plan)
-        folder = "" if recording is None else Path(recording.folder).name
-        about = about_session(plan, config=wish.config_name, recording=folder, since=wall_utc(), replay=wish.replay)
+        about = about_session(plan, config=wish.config_name, since=wall_utc(), replay=wish.replay)
         feed = SessionFeed(name, about, tell)
-        keeping = [feed, *sinks] if recording is None else [_recorder(plan, recording, [feed, *sinks], clock, stack)]
-        keeper = Keeper(plan, keeping, clock, recording, session=name)
-        return Opened(keeper, feed, stack.pop_all(), notes)
+        keeper = Keeper(plan, [feed, *sinks], clock, session=name)
+        opened = Opened(keeper, feed, [feed, *sinks], stack.pop_all(), notes)
+    if plan.config.record is not None and plan.replay is None:
+        begin_to_record(opened, plan, clock)
+    return opened
+
+
+def begin_to_record(opened: Opened, plan: Plan, clock: Clock) -> Recording | None:
+    """From now on at the keeper; its actors are to be told. plan: with `record`. Raises ConfigError; then nothing has changed."""
+    recording = begin_recording(plan)
+    opened.recorder = RunRecorder(recording, opened.sinks, clock, retention=retention_of(plan))
+    opened.keeper.sinks, opened.keeper.recording = [opened.recorder], recording
+    opened.feed.change({"recording": Path(recording.folder).name})
+    return recording
+
+
+def end_to_record(opened: Opened) -> Recording | None:
+    """At the keeper: the session goes on without. Gives where it is recorded now: nowhere."""
+    recorder, opened.recorder = opened.recorder, None
+    opened.keeper.sinks, opened.keeper.recording = opened.sinks, None
+    opened.feed.change({"recording": ""})
+    if recorder is not None:
+        if opened.keeper.last is not None:
+            recorder.end(opened.keeper.last)
+        recorder.close()
+    return None
+
+
+def close_session(opened: Opened) -> None:
+    """Whatever is open of it, once it is over."""
+    if opened.recorder is not None:
+        opened.recorder.close()
+    opened.closing.close()
 
 
 def _recorded(config: Config, recordings: Path) -> Config:
@@ -74,21 +106,9 @@ def _recorded(config: Config, recordings: Path) -> Config:
     return config if config.record is not None else config.model_copy(update={"record": Record(folder=str(recordings))})
 
 
-def _begin_recording(plan: Plan) -> Recording | None:
-    if plan.config.record is None or plan.replay is not None:
-        return None
-    from pipeline.session.begin import begin_recording
-
-    return begin_recording(plan)
-
-
-def _recorder(plan: Plan, recording: Recording, sinks: Sequence[Sink], clock: Clock, stack: ExitStack) -> Sink:
-    from pipeline.session.begin import retention_of
-    from pipeline.session.runlog import RunRecorder
-
-    keeper = RunRecorder(recording, sinks, clock, retention=retention_of(plan))
-    stack.callback(keeper.close)
-    return keeper
+def recorded_plan(plan: Plan, recordings: Path) -> Plan:
+    """The same, recorded to where its config says, or else the service."""
+    return replace(plan, config=_recorded(plan.config, recordings))
 
 
 def checked_name(name: str | None) -> str | None:

@@ -130,6 +130,10 @@ class RunRecorder:
         if status.final:
             self._note({"end": asdict(replace(status, events=())), "utc": wall_utc()})
 
+    def end(self, status: Status) -> None:
+        """The recording ends here; the session may go on, so nobody else is told. close() is still to be called."""
+        self._note({"end": asdict(replace(status, events=())), "utc": wall_utc()})
+
     def close(self) -> None:
         self._scribe.put(self._reel.finish)
         self._scribe.close()
