@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from operators.errors import SensoriumError
 from pipeline.clock import Clock
 from pipeline.daemon.catalog import Catalog
 from pipeline.daemon.feed import about_session
@@ -123,7 +122,7 @@ class ServiceDesk:
     def _heed(self, supervisor: Supervisor, request: object, reply: Reply, *, trusted: bool) -> None:
         try:
             self._do(supervisor, request, reply, trusted=trusted)
-        except SensoriumError as error:
+        except Exception as error:  # noqa: BLE001 - the daemon's edge: one request must not end the sessions of others
             reply(refused=told(error), status=CONFLICT)
 
     def _do(self, supervisor: Supervisor, request: object, reply: Reply, *, trusted: bool) -> None:
@@ -181,11 +180,8 @@ class ServiceDesk:
         for being in done:
             try:
                 opened = being.future.result()
-            except SensoriumError as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 being.reply(refused=told(error), status=CONFLICT)
-                continue
-            except OSError as error:  # a sink's or a recording's file
-                being.reply(refused=f"{error.filename}: {error.strerror}", status=CONFLICT)
                 continue
             self._open[being.name] = opened
             self._waiting[being.name] = being.reply
@@ -217,7 +213,7 @@ class ServiceDesk:
         for name, future, reply in done:
             try:
                 recording = future.result()
-            except SensoriumError as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 reply(refused=told(error), status=CONFLICT)
                 continue
             if name in supervisor.sessions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from typing import Any
 from operators.errors import SensoriumError
 from pipeline.check import check_plan
 from pipeline.clock import Clock, wall_utc
-from pipeline.config import Config
+from pipeline.config import Config, Record
 from pipeline.daemon.feed import SessionFeed, Tell, about_session
 from pipeline.plan import Plan, build_plan
 from pipeline.ports import Sink
@@ -135,6 +136,11 @@ def given_config(values: Any) -> Config:  # noqa: ANN401 - what came from the ru
         raise Refused("this is no config") from None
 
 
-def told(error: SensoriumError) -> str:
-    """One line."""
-    return " ".join(str(error).split())
+def told(error: Exception) -> str:
+    """One line for whoever asked; a mistake of ours is also logged in full."""
+    if isinstance(error, SensoriumError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    logging.getLogger("sensorium.daemon").error("a request failed", exc_info=error)
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

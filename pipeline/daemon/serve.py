@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from operators.errors import SensoriumError
-from pipeline import __version__
+from pipeline import __version__, logs
 from pipeline.clock import Clock, SystemClock, wall_utc
 from pipeline.config import Config
 from pipeline.daemon.api_keeper import ApiKeeper
@@ -47,6 +47,7 @@ def serve(service: Service, first: Config | None = None, base: Path | None = Non
         raise RunsAlready("the daemon runs already; `sensorium status` says where")
     clock = SystemClock()
     run_dir = RunDir(NAME, clock, base, daemon=True)
+    logs.set_up("daemon", service.log, run_dir.path)
     try:
         return _serve(service, run_dir, clock, first)
     finally:
