@@ -75,13 +75,13 @@ class Fusion:
         except Exception as error:  # noqa: BLE001 - the process's edge
             return {"error": failure_of(error).to_json()}
 
-    def run(self, seat: str, generation: int, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Returns at once; `ends` tells how it came out. A thread of Ray's for every seat would be too many."""
-        threading.Thread(target=self._run, args=(seat, generation, arguments), daemon=True).start()
+    def run(self, seat: str, number: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns at once; `ends` tells how it came out, with this number. A thread of Ray's for every seat would be too many."""
+        threading.Thread(target=self._run, args=(seat, number, arguments), daemon=True).start()
         return {}
 
     def ends(self) -> list[tuple[str, int, dict[str, Any]]]:
-        """(seat, generation, what its run gave), when there is at least one."""
+        """(seat, number, what its run gave), when there is at least one."""
         found = [self._ends.get()]
         while not self._ends.empty():
             found.append(self._ends.get())
@@ -110,12 +110,12 @@ class Fusion:
     def counts(self) -> dict[str, Any]:
         return self._host.counts()
 
-    def _run(self, seat: str, generation: int, arguments: dict[str, Any]) -> None:
+    def _run(self, seat: str, number: int, arguments: dict[str, Any]) -> None:
         try:
             self._host.run(seat, **arguments)
-            self._ends.put((seat, generation, {}))
+            self._ends.put((seat, number, {}))
         except Exception as error:  # noqa: BLE001 - the process's edge
-            self._ends.put((seat, generation, {"error": failure_of(error).to_json()}))
+            self._ends.put((seat, number, {"error": failure_of(error).to_json()}))
 
 
 def _plan(config_json: str, digest: str) -> Plan:
