@@ -233,9 +233,9 @@ def calibrate(seconds: float, write: bool, **typed: object) -> None:
 
 @cli.command()
 @click.argument("session")
-@click.argument("file", metavar="SOURCES.YAML")
-def attach(session: str, file: str) -> None:
-    """Add the live sources of SOURCES.YAML to the running SESSION.
+@click.argument("what", metavar="SOURCES.YAML|CONFIG")
+def attach(session: str, what: str) -> None:
+    """Add the live sources of a file, or of a CONFIG that the daemon offers, to the running SESSION.
 
     \b
     sources: {door: {use: "pipeline.sources.stream:Stream", url: "rtsp://door/1"}}
@@ -243,7 +243,7 @@ def attach(session: str, file: str) -> None:
     """
     from pipeline.commands.runs import attach_sources
 
-    attach_sources(session, file)
+    attach_sources(session, what)
 
 
 @cli.command()
@@ -266,7 +266,7 @@ def devices() -> None:
 
 @cli.command()
 def status() -> None:
-    """Show the sessions that run on this machine."""
+    """Show the daemon, and the sessions that run on this machine."""
     from pipeline.commands.runs import print_status
 
     print_status()
@@ -274,11 +274,22 @@ def status() -> None:
 
 @cli.command()
 @click.argument("session", required=False)
-def stop(session: str | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="All sessions, and the daemon.")
+def stop(session: str | None, everything: bool) -> None:
     """Stop SESSION; without a name, the one that runs."""
     from pipeline.commands.runs import stop_session
 
-    stop_session(session)
+    stop_session(session, everything=everything)
+
+
+@cli.command()
+@click.argument("session", required=False)
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(1, 10_000), help="So many, the newest.")
+def logs(session: str | None, lines: int) -> None:
+    """Show what the daemon's processes said, or what concerns SESSION."""
+    from pipeline.commands.runs import print_logs
+
+    print_logs(session, lines)
 
 
 cli.add_command(replay)

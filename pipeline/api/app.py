@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -21,7 +19,7 @@ ABOUT = """Sessions that run, their decisions, what was recorded. Every request 
 
 Errors are `{"error": "one line"}`. Names only are taken: of configs, sessions, sources, presets and recordings; no paths, no addresses."""
 
-log = logging.getLogger("sensorium.api")
+INTERNAL = "internal error; the daemon's log has it (sensorium logs)"
 
 
 def make_app(house: House) -> FastAPI:
@@ -66,11 +64,11 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
-        return _line(500, "internal error")
+        return _line(500, INTERNAL)
     line = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
     return _line(error.status_code, line, dict(error.headers or {}))
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("internal error", exc_info=error, extra={"facts": {"path": request.url.path}})
-    return _line(500, "internal error; the daemon's log has it (sensorium logs)")
+async def _unexpected(_: Request, __: Exception) -> JSONResponse:
+    """It is raised again all the same, and logged by the guard."""
+    return _line(500, INTERNAL)

@@ -143,6 +143,7 @@ class Door(asyncio.Protocol):
         elif self._context is None:
             _hand_over(plain, self._http())
         else:
+            plain.pause_reading()  # until TLS takes over
             self._handshake = asyncio.ensure_future(self._secure(plain, self._context))
 
     async def _secure(self, plain: asyncio.Transport, context: ssl.SSLContext) -> None:

@@ -10,8 +10,10 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
+from pipeline.api.access import Access
 from pipeline.api.auth import Auth
 from pipeline.api.origins import Origins
 from pipeline.api.rate import Rate
@@ -25,7 +27,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN_PATHS = frozenset({"/", "/enter", "/health/live", "/health/ready"})
 """They tell nothing of any session. What / shows without a cookie is how to get in."""
 METHODS = ("GET", "POST", "DELETE")
-SECOND = 1_000_000_000
 FAILURE_DELAY_S = 0.2
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -52,7 +53,7 @@ class Stop(Exception):
 
 
 class Guard:
-    """refused: by reason. requests: by status class. proved: told the address of a connection that showed the token or the cookie."""
+    """refused: by reason. answered: by status. proved: told the address of a connection that showed the token or the cookie."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Guard:
         auth: Auth,
         origins: Origins,
         rate: Rate,
+        access: Access,
         *,
         body_bytes: int,
         seconds: float,
@@ -67,7 +69,7 @@ class Guard:
         proved: Callable[[tuple[str, int]], None],
     ) -> None:
         self._app, self._auth, self._origins, self._rate = app, auth, origins, rate
-        self._body_bytes, self._seconds, self._streams, self._proved = body_bytes, seconds, streams, proved
+        self._body_bytes, self._seconds, self._streams, self._proved, self._access = body_bytes, seconds, streams, proved, access
         self.refused: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
 
@@ -102,7 +104,7 @@ class Guard:
         _check_length(headers, self._body_bytes)
         if way is not None:
             self._proved((str(client[0]), int(client[1])))
-        scope["sensorium.way"] = way
+        scope["sensorium.way"] = way or ""
 
     def _check_origin(self, scope: Scope, headers: dict[bytes, bytes], way: str | None) -> None:
         """Another site's page must not be able to use the browser's cookie, nor to read anything."""
@@ -120,7 +122,6 @@ class Guard:
         if (wait_s := self._rate.fail(address)) > 0:
             raise Stop(429, f"too many attempts; again in {wait_s} s", "attempts", Retry_After=str(wait_s))
         if why == "wrong_token":
-            log.warning("a wrong token was shown", extra={"facts": {"address": address}})
             await asyncio.sleep(FAILURE_DELAY_S)
         raise Stop(401, "the token is wanted (Authorization: Bearer TOKEN), or the browser's cookie", why, WWW_Authenticate="Bearer")
 
@@ -131,7 +132,7 @@ class Guard:
         headers += [(b"cache-control", b"no-store"), *HEADERS]
         kind = "http.response" if scope["type"] == "http" else "websocket.http.response"
         if scope["type"] == "websocket":
-            await receive()
+            await receive()  # the request to connect, which is answered with the refusal
         self._count(scope, stop.status)
         await send({"type": f"{kind}.start", "status": stop.status, "headers": headers})
         await send({"type": f"{kind}.body", "body": body})
@@ -139,61 +140,73 @@ class Guard:
     # -- on its way
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        bounded, answer = _Bounded(receive, self._body_bytes), _Answer()
 
         async def sending(message: Message) -> None:
-            nonlocal started
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                started = True
-                self._count(scope, message["status"])
-                message = {**message, "headers": [*message.get("headers", []), *_safe(scope, message)]}
-            elif message["type"] == "websocket.accept":
-                started = True
-                self._count(scope, 101)
+            if bounded.exceeded:
+                return  # what the app says to a body that was cut off
+            message = self._sent(scope, message, answer)
             async with asyncio.timeout(self._seconds):  # who does not read what is sent does not hold a task for ever
                 await send(message)
 
         endless = scope["type"] == "websocket" or self._streams(scope["path"])
+        stop: Stop | None = None
         try:
             async with asyncio.timeout(None if endless else self._seconds):
-                await self._app(scope, _Bounded(receive, self._body_bytes), sending)
+                await self._app(scope, bounded, sending)
         except TimeoutError:
-            self.refused["slow"] += 1
-            if started:
-                raise ConnectionAbortedError("it was not read in time") from None
-            await self._refuse(scope, receive, send, Stop(504, f"this took longer than {self._seconds:g} s", "slow"))
-        except _TooLong:
-            self.refused["body"] += 1
-            if not started:
-                await self._refuse(scope, receive, send, Stop(413, f"at most {self._body_bytes} bytes are taken", "body"))
+            stop = Stop(504, f"this took longer than {self._seconds:g} s", "slow")
+        except Exception as error:
+            log.error("internal error", exc_info=error, extra={"facts": {"path": scope["path"]}})
+            stop = Stop(500, "internal error; the daemon's log has it (sensorium logs)", "internal")
+        if bounded.exceeded:
+            stop = Stop(413, f"at most {self._body_bytes} bytes are taken", "body")
+        if stop is not None:
+            await self._give_up(scope, receive, send, stop, answer)
+
+    def _sent(self, scope: Scope, message: Message, answer: _Answer) -> Message:
+        """Notes how far the answer is; its head gets our headers."""
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            answer.started = True
+            self._count(scope, message["status"])
+            return {**message, "headers": [*message.get("headers", []), *_safe(message)]}
+        if message["type"] == "websocket.accept":
+            answer.started = True
+            self._count(scope, 101)
+        answer.finished = message["type"].endswith("response.body") and not message.get("more_body", False)
+        return message
+
+    async def _give_up(self, scope: Scope, receive: Receive, send: Send, stop: Stop, answer: _Answer) -> None:
+        self.refused[stop.why] += 1
+        if not answer.started:
+            await self._refuse(scope, receive, send, stop)
+        elif not answer.finished:
+            raise ConnectionAbortedError(stop.line)  # the server closes the connection: half an answer must not look whole
 
     def _count(self, scope: Scope, status: int) -> None:
         self.answered[status] += 1
-        log.debug(
-            "answered",
-            extra={
-                "facts": {"method": scope.get("method", "WS"), "path": scope["path"], "status": status, "way": scope.get("sensorium.way")}
-            },
-        )
+        self._access.note(scope, status)
 
 
-class _TooLong(Exception):
-    pass
+@dataclass(slots=True)
+class _Answer:
+    started: bool = False
+    finished: bool = False
 
 
 class _Bounded:
-    """receive() of at most so many bytes of body."""
+    """receive() of at most so many bytes of body; what is longer looks like a client that went away."""
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive, self._left = receive, most
+        self.exceeded = False
 
     async def __call__(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                raise _TooLong
-        return message
+            self.exceeded |= self._left < 0
+        return {"type": "http.disconnect"} if self.exceeded else message
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:
@@ -212,7 +225,7 @@ def _check_length(headers: dict[bytes, bytes], most: int) -> None:
         raise Stop(413, f"at most {most} bytes are taken", "body")
 
 
-def _safe(scope: Scope, message: Message) -> list[tuple[bytes, bytes]]:
+def _safe(message: Message) -> list[tuple[bytes, bytes]]:
     """The headers that every answer has, but for those that the route set itself."""
     has = {name.lower() for name, _ in message.get("headers", [])}
     kept = [(name, value) for name, value in HEADERS if name not in has]

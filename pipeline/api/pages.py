@@ -40,7 +40,7 @@ def routes(house: House) -> APIRouter:
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        if request.scope.get("sensorium.way") is None:
+        if not request.scope.get("sensorium.way"):
             return answer(401, "This page is for whoever started the daemon.")
         return _file(house.page, "index.html")
 

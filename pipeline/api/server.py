@@ -134,10 +134,5 @@ def context_of(service: Service) -> ssl.SSLContext | None:
     return context
 
 
-def places_of(service: Service, loop: asyncio.AbstractEventLoop) -> Places:
-    limits = service.limits
-    return Places(limits.connections, limits.connections_of_one, loop.time)
-
-
 def _wrong(service: Service, key: str, problem: str, hint: str) -> ConfigError:
     return ConfigError(service.origin or "the daemon's settings", key, problem, hint)

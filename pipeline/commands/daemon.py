@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from operators.errors import ConfigError, SensoriumError
+from pipeline.api.client import Client
 from pipeline.cli import say, state_folder
-from pipeline.clock import Clock, SystemClock, wall_ns
+from pipeline.clock import Clock, SystemClock
 from pipeline.commands.inputs import Chosen
 from pipeline.commands.run import checked
 from pipeline.config import Config
@@ -36,20 +37,14 @@ def run_in_daemon(chosen: Chosen | None, service: str | None, *, attached: bool)
     running = running or _started(service, SystemClock())
     if config is not None:
         print(ask(folder_of(running), {"start": {"config": config.model_dump(mode="json")}}, SystemClock()))
-    print(f"the daemon runs (pid {running.pid}); its page, good for one visit: {way_in(running)}\nstop it with: sensorium stop --all")
+    page = Client.of(folder_of(running)).one_time_address()
+    print(f"the daemon runs (pid {running.pid}); its page, good for one visit: {page}\nstop it with: sensorium stop --all")
     return 0
 
 
 def the_daemon() -> Run | None:
     """This user's; None: it does not run."""
     return next((run for run in runs() if run.daemon), None)
-
-
-def way_in(run: Run) -> str:
-    """An address that lets a browser in, once."""
-    from pipeline.api.client import daemon_at, way_in
-
-    return way_in(daemon_at(folder_of(run)), wall_ns())
 
 
 def _checked(chosen: Chosen) -> Config:

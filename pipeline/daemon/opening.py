@@ -78,6 +78,8 @@ def begin_to_record(opened: Opened, plan: Plan, clock: Clock) -> Recording | Non
     """From now on at the keeper; its actors are to be told. plan: with `record`. Raises ConfigError; then nothing has changed."""
     recording = begin_recording(plan)
     opened.recorder = RunRecorder(recording, opened.sinks, clock, retention=retention_of(plan))
+    if opened.keeper.last is not None:
+        opened.recorder.join(opened.keeper.last)
     opened.keeper.sinks, opened.keeper.recording = [opened.recorder], recording
     opened.feed.change({"recording": Path(recording.folder).name})
     return recording
@@ -90,7 +92,7 @@ def end_to_record(opened: Opened) -> Recording | None:
     opened.feed.change({"recording": ""})
     if recorder is not None:
         if opened.keeper.last is not None:
-            recorder.end(opened.keeper.last)
+            recorder.leave(opened.keeper.last)
         recorder.close()
     return None
 
