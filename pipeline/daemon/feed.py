@@ -19,13 +19,12 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class SessionFeed:
-    """A sink of one session. tell: takes the messages for the API. about: what does not change, see `about_session`."""
+    """A sink of one session. tell: takes the messages for the API. about: see `about_session`; it is told with the first `change`."""
 
     def __init__(self, session: str, about: Mapping[str, Any], tell: Tell) -> None:
         self._session, self._about, self._tell = session, dict(about), tell
         self._status: dict[str, Any] | None = None
         self._decisions: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        tell(self._begin())
 
     def decision(self, decision: Decision) -> None:
         message = {"type": "decision", "session": self._session, "decision": decision.to_json()}
@@ -41,11 +40,11 @@ class SessionFeed:
         self._about |= about
         self._tell(self._begin())
 
-    def again(self) -> Iterator[dict[str, Any]]:
-        """All that a new API process needs to know."""
+    def again(self, most: int = KEPT) -> Iterator[dict[str, Any]]:
+        """All that a new API process needs to know. most: so many decisions at most, the newest."""
         yield self._begin()
         yield from () if self._status is None else (self._status,)
-        yield from self._decisions
+        yield from list(self._decisions)[-most:]
 
     def close(self) -> None:
         """Its end is told by the desk."""

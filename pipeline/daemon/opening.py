@@ -50,6 +50,12 @@ class Wish:
     replay: str = ""
     record: bool = False
 
+    @property
+    def called(self) -> str:
+        """Its name where nobody asked for one; a number may follow."""
+        name = f"replay-{self.replay}" if self.replay else self.config.session or "session"
+        return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:60]
+
 
 def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Tell) -> Opened:
     """name: free, and kept for it. Raises SensoriumError; then nothing is left open."""
@@ -68,10 +74,13 @@ def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Te
         about = about_session(plan, config=wish.config_name, since=wall_utc(), replay=wish.replay)
         feed = SessionFeed(name, about, tell)
         keeper = Keeper(plan, [feed, *sinks], clock, session=name)
-        opened = Opened(keeper, feed, [feed, *sinks], stack.pop_all(), notes)
-    if plan.config.record is not None and plan.replay is None:
-        begin_to_record(opened, plan, clock)
-    return opened
+        opened = Opened(keeper, feed, [feed, *sinks], stack, notes)
+        if plan.config.record is not None and plan.replay is None:
+            begin_to_record(opened, plan, clock)
+        else:
+            feed.change({})
+        opened.closing = stack.pop_all()
+        return opened
 
 
 def begin_to_record(opened: Opened, plan: Plan, clock: Clock) -> Recording | None:
@@ -98,10 +107,15 @@ def end_to_record(opened: Opened) -> Recording | None:
 
 
 def close_session(opened: Opened) -> None:
-    """Whatever is open of it, once it is over."""
-    if opened.recorder is not None:
-        opened.recorder.close()
-    opened.closing.close()
+    """Whatever is open of it, once it is over. Raises the last of what sinks raise; all are closed all the same."""
+    with opened.closing:
+        close_recorder(opened)
+
+
+def close_recorder(opened: Opened) -> None:
+    recorder, opened.recorder = opened.recorder, None
+    if recorder is not None:
+        recorder.close()
 
 
 def _recorded(config: Config, recordings: Path) -> Config:
