@@ -21,11 +21,12 @@ import psutil
 from operators.errors import ContractError
 from pipeline.clock import SystemClock
 from pipeline.config import Config
-from pipeline.plan import build_plan
+from pipeline.plan import Plan, build_plan
 from pipeline.runtime.failure import Failure, death, failure_of
-from pipeline.runtime.fusion import FusionLoop
+from pipeline.runtime.fusion_host import FusionHost
 from pipeline.runtime.ingest import IngestLoop
 from pipeline.runtime.listeners import refuse_open_ports
+from pipeline.runtime.parts import session_of
 from pipeline.runtime.stage import FUSION, Message, StageLost
 from pipeline.runtime.wires import Wires
 
@@ -44,7 +45,7 @@ class Process:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         self._stop = threading.Event()
         self._what = (config_json, digest, name, Wires.from_json(wires), generation)
-        self._loop: IngestLoop | FusionLoop | None = None
+        self._loop: IngestLoop | _OneSeat | None = None
 
     def open(self) -> dict[str, Any]:
         try:
@@ -65,18 +66,41 @@ class Process:
         return {}
 
     def lose(self, names: list[str]) -> dict[str, Any]:
-        if isinstance(self._loop, FusionLoop):
+        if isinstance(self._loop, _OneSeat):
             self._loop.lose(names)
         return {}
 
     def vacate(self, names: list[str]) -> dict[str, Any]:
-        if isinstance(self._loop, FusionLoop):
+        if isinstance(self._loop, _OneSeat):
             self._loop.vacate(names)
         return {}
 
     def stop(self) -> dict[str, Any]:
         self._stop.set()
         return {}
+
+
+class _OneSeat:
+    """A fusion process with one session."""
+
+    def __init__(self, plan: Plan, wires: Wires, generation: int, stop: Callable[[], bool]) -> None:
+        self._what = (session_of(plan), plan, wires, generation)
+        self._host = FusionHost(SystemClock(), stop)
+
+    def open(self) -> dict[str, Any]:
+        return self._host.open(*self._what)
+
+    def run(self, **arguments: Any) -> None:  # noqa: ANN401 - plain values from the engine
+        self._host.run(self._what[0], **arguments)
+
+    def lose(self, names: list[str]) -> None:
+        self._host.lose(self._what[0], names)
+
+    def vacate(self, names: list[str]) -> None:
+        self._host.vacate(self._what[0], names)
+
+    def close(self) -> None:
+        self._host.close()
 
 
 class Ingest(Process):
@@ -87,13 +111,11 @@ class Fusion(Process):
     """The name that the process shows in `ps`."""
 
 
-def _make_loop(
-    config_json: str, digest: str, name: str, wires: Wires, generation: int, stop: Callable[[], bool]
-) -> IngestLoop | FusionLoop:
+def _make_loop(config_json: str, digest: str, name: str, wires: Wires, generation: int, stop: Callable[[], bool]) -> IngestLoop | _OneSeat:
     # The digest is what decisions are named after: that of the plan which the user's process checked, in every process.
     plan = replace(build_plan(Config.model_validate_json(config_json)), digest=digest)
     if name == FUSION:
-        return FusionLoop(plan, wires, generation, SystemClock(), stop)
+        return _OneSeat(plan, wires, generation, stop)
     return IngestLoop(plan, name, wires, generation, SystemClock(), stop)
 
 
