@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import zmq
-from fakeplan import MS, FakePlan
+from fakeplan import MS, ArithmeticBackend, FakePlan
 
 from operators.packet import Dropped, StreamEvent
 from pipeline.clock import FakeClock
@@ -17,6 +17,7 @@ from pipeline.runtime.graphs import Graphs
 from pipeline.runtime.parts import make_core
 from pipeline.runtime.rounds import Rounds
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 
 Script = Sequence[tuple[int, StreamEvent]]
 
@@ -71,9 +72,18 @@ class World:
         self._inboxes: dict[str, Inbox] = {}
         self._seats: list[FusionSeat] = []
 
-    def add(self, name: str, plan: FakePlan, script: Script = (), policy: EdgePolicy | None = None, **begin: Any) -> FusionSeat:
+    def add(
+        self,
+        name: str,
+        plan: FakePlan,
+        script: Script = (),
+        policy: EdgePolicy | None = None,
+        *,
+        recording: Recording | None = None,
+        **begin: Any,
+    ) -> FusionSeat:
         """Session time begins now, unless told otherwise; the script's times are of the session."""
-        wires = InprocWires(folder=name, inputs=("cam", "mic"))
+        wires = InprocWires(folder=name, inputs=("cam", "mic"), recording=recording)
         self._inboxes[name] = Inbox(self.context, wires.engine)
         graphs = self._graphs.setdefault(id(plan.backend), Graphs(plan.model, plan.backend, self.clock))
         seat = FusionSeat(name, plan, wires, 0, self.clock, make_core(plan, graphs), self.context)
@@ -111,6 +121,14 @@ class World:
         else:
             self.reports[name] = message
 
+    def leave(self, name: str) -> None:
+        """Ends the seat in order, and finishes what it recorded."""
+        seat = self.rounds.seats[name]
+        self.rounds.finish(name)
+        self._seats.remove(seat)
+        self.step()
+        seat.close()
+
     def close(self) -> None:
         for seat in self._seats:
             seat.close()
@@ -122,9 +140,19 @@ class World:
         self.context.term()
 
 
+class Costly(ArithmeticBackend):
+    """A fused window takes cost_ms of the clock."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.cost_ms, self._clock = 0.0, clock
+
+    def fuse(self, inputs: Any, presence: Any) -> Any:
+        rows = len(presence["cam"])
+        self._clock.sleep_until(self._clock.now_ns() + round(rows * self.cost_ms * MS))
+        return super().fuse(inputs, presence)
+
+
 def told(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """All of them but what was measured."""
     return [{key: value for key, value in decision.items() if key != "latency_ns"} for decision in decisions]
-
-
-__all__ = ["MS", "Feeder", "InprocWires", "World", "told"]

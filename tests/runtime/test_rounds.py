@@ -11,7 +11,7 @@ import pytest
 from fakeplan import MS, ArithmeticBackend, FakePlan, Notes, Script, regular, value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from seats import World, told
+from seats import Costly, World, told
 
 from operators.errors import BackendError
 from operators.packet import Closed, Embedding, Packet, StreamEvent, Watermark
@@ -111,23 +111,10 @@ def test_a_seat_that_leaves_changes_nothing_for_those_that_stay(world: World) ->
     for name in ("stays", "leaves"):
         world.add(name, plan(backend, speed=1), [*regular("cam", 40), *regular("mic", 40)])
     world.run(1010 * MS)
-    world.rounds.finish("leaves")
+    world.leave("leaves")
     world.run(3000 * MS)
     assert len(world.decisions["leaves"]) == 10
     assert told(world.decisions["stays"]) == alone(regular("cam", 40), regular("mic", 40), speed=1)
-
-
-class Costly(ArithmeticBackend):
-    """A fused window takes cost_ms of the clock."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__()
-        self.cost_ms, self._clock = 0.0, clock
-
-    def fuse(self, inputs: Any, presence: Any) -> Any:
-        rows = len(presence["cam"])
-        self._clock.sleep_until(self._clock.now_ns() + round(rows * self.cost_ms * MS))
-        return super().fuse(inputs, presence)
 
 
 def both_streams(seconds: float) -> Events:
