@@ -63,6 +63,7 @@ async def events(house: House, session: str, after: str | None) -> AsyncIterator
     with house.hub.reader(session, Mailbox(frozenset({"decision", "gone"}))) as box:
         seen, missed = house.session(session), 0
         before, _ = seen.after(after, RING) if after is not None else ([], True)
+        yield "retry: 1000\n\n"  # at once, so that a browser knows that it is connected
         for decision in before:
             yield _event(Note("decision", {"decision": decision}))
         if seen.gone is not None:

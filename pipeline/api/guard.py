@@ -27,7 +27,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN_PATHS = frozenset({"/", "/enter", "/health/live", "/health/ready"})
 """They tell nothing of any session. What / shows without a cookie is how to get in."""
 METHODS = ("GET", "POST", "DELETE")
-FAILURE_DELAY_S = 0.2
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -53,7 +52,11 @@ class Stop(Exception):
 
 
 class Guard:
-    """refused: by reason. answered: by status. proved: told the address of a connection that showed the token or the cookie."""
+    """refused: by reason. answered: by status. proved: told the address of a connection that showed the token or the cookie.
+
+    body_bytes: of a request. seconds: for a request to come in and be answered, and for a piece of an endless answer to be taken.
+    streams: which paths are those of endless answers. failure_s: how long an answer to a wrong token or cookie is held back.
+    """
 
     def __init__(
         self,
@@ -67,9 +70,11 @@ class Guard:
         seconds: float,
         streams: Callable[[str], bool],
         proved: Callable[[tuple[str, int]], None],
+        failure_s: float = 0.2,
     ) -> None:
         self._app, self._auth, self._origins, self._rate = app, auth, origins, rate
         self._body_bytes, self._seconds, self._streams, self._proved, self._access = body_bytes, seconds, streams, proved, access
+        self._failure_s = failure_s
         self.refused: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
 
@@ -119,10 +124,10 @@ class Guard:
 
     async def _fail(self, scope: Scope, headers: dict[bytes, bytes], address: str) -> None:
         why = "wrong_token" if b"authorization" in headers else "wrong_cookie" if b"cookie" in headers else "no_token"
-        if (wait_s := self._rate.fail(address)) > 0:
-            raise Stop(429, f"too many attempts; again in {wait_s} s", "attempts", Retry_After=str(wait_s))
-        if why == "wrong_token":
-            await asyncio.sleep(FAILURE_DELAY_S)
+        if why != "no_token":
+            if (wait_s := self._rate.fail(address)) > 0:
+                raise Stop(429, f"too many attempts; again in {wait_s} s", "attempts", Retry_After=str(wait_s))
+            await asyncio.sleep(self._failure_s)
         raise Stop(401, "the token is wanted (Authorization: Bearer TOKEN), or the browser's cookie", why, WWW_Authenticate="Bearer")
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, stop: Stop) -> None:
