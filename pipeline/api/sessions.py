@@ -37,7 +37,7 @@ def routes(house: House) -> APIRouter:
     @router.post("/api/sessions", status_code=201, summary="Start one", responses={409: {"model": Problem}, 503: {"model": Problem}})
     async def start(start: Start) -> Done:
         """409: there is one of that name, or no such config. 503: it would break the deadlines of the others; the line has the figure."""
-        asked: dict[str, Any] = {"config": start.config, "session": start.session, "record": start.record, "set": {}}
+        asked: dict[str, Any] = {"config": start.config, "session": start.session, "record": start.record}
         return _done(await ask("start", asked))
 
     @router.get("/api/sessions/{session}", summary="One session", responses=NOT_FOUND)

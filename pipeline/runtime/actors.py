@@ -16,6 +16,7 @@ from pipeline.runtime.failure import failure_of
 from pipeline.runtime.fusion_host import FusionHost
 from pipeline.runtime.ingest import IngestLoop
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 
 
 class Ingest:
@@ -45,6 +46,12 @@ class Ingest:
             return {"error": failure_of(error).to_json()}
         finally:
             self._loop.close()
+        return {}
+
+    def record(self, recording: dict[str, Any] | None) -> dict[str, Any]:
+        """Record there from now on; None: no longer."""
+        if self._loop is not None:
+            self._loop.record(None if recording is None else Recording(**recording))
         return {}
 
     def stop(self) -> dict[str, Any]:
@@ -88,6 +95,11 @@ class Fusion:
     def vacate(self, seat: str, names: list[str]) -> dict[str, Any]:
         """Which of its inputs nobody feeds just now."""
         self._host.vacate(seat, names)
+        return {}
+
+    def record(self, seat: str, recording: dict[str, Any] | None) -> dict[str, Any]:
+        """Its events, from now on; None: no longer."""
+        self._host.record(seat, None if recording is None else Recording(**recording))
         return {}
 
     def end(self, seat: str) -> dict[str, Any]:

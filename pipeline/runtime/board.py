@@ -88,6 +88,10 @@ class Board:
         self._edges += [name for name in inputs if name not in self._edges]
         self._health = {name: health for name, health in self._health.items() if name in inputs}
 
+    def recorded_anew(self) -> None:
+        """What stopped a recording before concerns this one no longer."""
+        self._unrecorded = {}
+
     def ingest(self, report: Mapping[str, Any]) -> None:
         """A report of an IngestLoop."""
         generation = report["generation"]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pipeline.clock import Clock
 from pipeline.runtime.failure import Failure
 from pipeline.runtime.stage import FUSION, Message
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 
 PATIENCE_NS = 1_500_000_000
 """A seat that was asked to end and has not by then is in a process that hangs."""
@@ -135,8 +136,9 @@ class Crew:
     def run(self, session: str, name: str, generation: int, actor: Handle, arguments: dict[str, Any]) -> None:
         self._pending[self._node.call(actor, "run", arguments)] = _About(session, name, generation, "ended")
 
-    def ask_to_stop(self, session: str, name: str, actor: Handle) -> None:
-        self._pending[self._node.call(actor, "stop")] = _About(session, name, -1, "told")
+    def ask(self, session: str, name: str, actor: Handle, method: str, *arguments: object) -> None:
+        """Something that it answers at once."""
+        self._pending[self._node.call(actor, method, *arguments)] = _About(session, name, -1, "told")
 
     def kill(self, session: str, name: str, actor: Handle) -> None:
         self.pids.pop((session, name), None)
@@ -245,7 +247,14 @@ class SessionStage:
         if name == FUSION:
             self._crew.end_seat(self.session)
         elif name in self._actors:
-            self._crew.ask_to_stop(self.session, name, self._actors[name])
+            self._crew.ask(self.session, name, self._actors[name], "stop")
+
+    def record(self, recording: Recording | None) -> None:
+        self.wires = replace(self.wires, recording=recording)
+        values = None if recording is None else asdict(recording)
+        self._crew.tell_seat(self.session, "record", values)
+        for name, actor in self._actors.items():
+            self._crew.ask(self.session, name, actor, "record", values)
 
     def kill(self, name: str) -> None:
         if name == FUSION:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, speed_of, takes_changes
 from pipeline.runtime.tally import Tallies
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 from pipeline.session.replay import Replay, Resume, replayed
 
 REPORT_NS = 200_000_000
@@ -43,6 +45,7 @@ class FusionLoop:
         # Where streams may come and go, an input that nobody feeds is not closed, but vacant: we promise that it has nothing.
         self._vacant = sorted(kinds_of(plan).keys() - fed_inputs(plan).keys()) if takes_changes(plan) else []
         self._promise_due_ns = 0
+        self._recordings: SimpleQueue[Recording | None] = SimpleQueue()
         self._context: zmq.Context[Any] = zmq.Context()
         self._outbox = Outbox(self._context, wires.engine)
         self._edges = {
@@ -112,6 +115,19 @@ class FusionLoop:
     def vacate(self, names: Sequence[str]) -> None:
         """Nobody feeds these inputs now, and all others somebody does. May be called from another thread."""
         self._vacancies.put(list(names))
+
+    def record(self, recording: Recording | None) -> None:
+        """Record the core's events from now on, or no longer. May be called from another thread."""
+        self._recordings.put(recording)
+
+    def _heed_recordings(self) -> None:
+        while not self._recordings.empty():
+            before = self._recorder
+            self._wires = replace(self._wires, recording=self._recordings.get())
+            self._recorder = self._wires.recorder(self._generation, self._clock, paced=self._speed is not None)
+            self._log = None if self._recorder is None else self._recorder.core()
+            if before is not None:
+                threading.Thread(target=before.close).start()  # the disk may take its time; decisions may not
 
     def close(self) -> None:
         for edge in self._edges.values():
@@ -233,6 +249,7 @@ class FusionLoop:
                 self._outbox.wait(POLL_MS)  # nobody waits for this run, so it waits for its reader
 
     def _look_after(self) -> None:
+        self._heed_recordings()
         for line in [*self._tallies.take_events(), *([] if self._recorder is None else self._recorder.take_lines())]:
             self._outbox.letter({"from": "fusion", "generation": self._generation, "event": line})
         waiting = self._outbox.flush()

@@ -10,6 +10,7 @@ from pipeline.clock import Clock
 from pipeline.runtime.fusion import FusionLoop
 from pipeline.runtime.parts import RunPlan
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 
 
 class FusionHost:
@@ -39,6 +40,10 @@ class FusionHost:
     def vacate(self, seat: str, names: Sequence[str]) -> None:
         if seat in self._loops:
             self._loops[seat].vacate(names)
+
+    def record(self, seat: str, recording: Recording | None) -> None:
+        if seat in self._loops:
+            self._loops[seat].record(recording)
 
     def end(self, seat: str) -> None:
         if seat in self._loops:

@@ -14,6 +14,7 @@ from pipeline.runtime.failure import CannotGoOn, Failure, failure_of
 from pipeline.runtime.job import EngineJob, Job, job_of
 from pipeline.runtime.parts import RunPlan
 from pipeline.runtime.stage import Stage
+from pipeline.session.layout import Recording
 
 POLL_MS = 20
 BEAT_NS = 1_000_000_000
@@ -108,6 +109,8 @@ class Host:
             case {"change": {"session": name, "config": config}, "digest": digest} if name in self._sessions:
                 plan = self._make_plan(Job(session=name, config_json=config, digest=digest))
                 self._sessions[name].engine.change(plan)
+            case {"record": {"session": name, "recording": values}} if name in self._sessions:
+                self._sessions[name].engine.record(None if values is None else Recording(**values))
             case {"end": name} if name in self._sessions:
                 self._sessions[name].engine.end()
 

@@ -138,6 +138,12 @@ class Supervisor:
         change = {"session": keeper.session, "config": plan.config.model_dump_json()}
         self.engine.post({"change": change, "digest": plan.digest})
 
+    def record(self, keeper: Keeper, recording: Recording | None) -> None:
+        """The session's actors record there from now on; None: no longer."""
+        keeper.recording = recording
+        values = None if recording is None else asdict(replace(recording, engine=self.engine.child.generation))
+        self.engine.post({"record": {"session": keeper.session, "recording": values}})
+
     def stop_all(self) -> None:
         """As if the user had pressed Ctrl-C."""
         self._wishes.count = max(1, self._wishes.count)
