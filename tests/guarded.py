@@ -14,11 +14,11 @@ from pipeline.api.access import Access
 from pipeline.api.app import make_app
 from pipeline.api.auth import Auth
 from pipeline.api.codes import new_code
-from pipeline.api.decisions import is_stream
 from pipeline.api.guard import Guard
 from pipeline.api.house import House
 from pipeline.api.hub import Hub
 from pipeline.api.origins import Origins
+from pipeline.api.patience import allowance
 from pipeline.api.rate import Rate
 from pipeline.clock import FakeClock
 from pipeline.service import Service
@@ -71,7 +71,7 @@ class Guarded:
             Access(self.clock.now_ns),
             body_bytes=limit.body_kb << 10,
             seconds=limit.seconds,
-            streams=is_stream,
+            allowance=allowance(limit.seconds),
             proved=self.proved.append,
             failure_s=0.0,
         )

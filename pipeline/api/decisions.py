@@ -20,11 +20,6 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 STREAM = "/api/sessions/{session}/decisions/stream"
 
 
-def is_stream(path: str) -> bool:
-    """Whether a path is that of an answer that has no end."""
-    return path.startswith("/api/sessions/") and path.endswith("/decisions/stream")
-
-
 def routes(house: House) -> APIRouter:
     router = APIRouter(tags=["decisions"])
 
