@@ -65,8 +65,18 @@ class Verdict:
         return not self.refused
 
 
-def admit(newcomer: Newcomer, running: Sequence[Running], *, cores: float, share: float, past: Sequence[Running] = ()) -> Verdict:
+def admit(
+    newcomer: Newcomer,
+    running: Sequence[Running],
+    *,
+    cores: float,
+    share: float,
+    past: Sequence[Running] = (),
+    beside: Sequence[Running] | None = None,
+) -> Verdict:
     """Whether it fits beside those that run. past: sessions that ended, for what their sources used.
+
+    beside: those that it would share its fusion process with; None: all.
 
     Cores are counted, and the fusion process is asked whether every window would still be decided in time (`late`).
     """
@@ -74,7 +84,7 @@ def admit(newcomer: Newcomer, running: Sequence[Running], *, cores: float, share
     needs = newcomer.fusion.cores + ingest_cores(newcomer.classes, known)
     in_use = sum(_in_use(one, known) for one in running)
     limit = cores * share
-    line = late([*(one.fusion for one in running), newcomer.fusion], share=share)
+    line = late([*(one.fusion for one in (running if beside is None else beside)), newcomer.fusion], share=share)
     if in_use + needs > limit:
         line = f"needs about {needs:.2f} cores, {in_use:.2f} of {limit:.2f} are in use; stop a session, or raise the share of the cores"
     return Verdict(needs=needs, in_use=in_use, limit=limit, refused=line)

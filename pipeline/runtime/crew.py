@@ -99,6 +99,14 @@ class Crew:
         self._wait_no_more(stage)
         self.pids = {key: pid for key, pid in self.pids.items() if key[0] != stage.session}
 
+    def neighbours(self, session: str) -> list[str]:
+        """Those at the same shared process; of one that has no seat yet, those where it will get one."""
+        own = next((p for p in self._shared if any(seat.stage.session == session for seat in p.seats.values())), None)
+        if own is None and len(self._shared) < self._most:
+            return []
+        process = own or min(self._shared, key=lambda p: len(p.seats))
+        return [seat.stage.session for seat in process.seats.values() if seat.stage.session != session]
+
     def counts(self) -> list[dict[str, Any]]:
         """What every shared process last counted."""
         return [process.counts for process in self._shared]

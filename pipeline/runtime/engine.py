@@ -79,8 +79,11 @@ class Engine:
         self._ending_ns: int | None = None
         self._parting: set[str] = set()
         self.over = False
+        self._held = False
 
-    def begin(self) -> None:
+    def begin(self, *, held: bool = False) -> None:
+        """held: session time does not run before `release`, ready or not."""
+        self._held = held
         for name in self._children:
             self._stage.make(name, 0)
 
@@ -98,6 +101,17 @@ class Engine:
         if self._ended:
             self.end()
         self._report()
+
+    def release(self) -> None:
+        """Session time may run, as soon as all are ready."""
+        self._held = False
+        self._start_those_ready()
+
+    @property
+    def window_cost_ns(self) -> int | None:
+        """What a window of its model takes; None: the model is not loaded yet."""
+        opened = self._opened.get(FUSION)
+        return None if opened is None else int(opened.get("cost_ns", 0))
 
     def end(self) -> None:
         """Asks the actors to end in order; `over` when they have, or have had their time."""
@@ -199,6 +213,8 @@ class Engine:
 
     def _may_begin(self) -> bool:
         """All are there, or lost; a session that ran before does not wait for its sources."""
+        if self._held:
+            return False
         needed = [self._children[FUSION]] if self._job.epoch_ns is not None else list(self._children.values())
         return all(child.state in ("ready", "lost") for child in needed)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import zmq
 
 from pipeline.clock import Clock
@@ -15,6 +16,7 @@ from pipeline.runtime.bus import Inbox
 from pipeline.runtime.crew import Crew, SessionStage
 from pipeline.runtime.job import EngineJob, Job
 from pipeline.runtime.listeners import refuse_open_ports
+from pipeline.runtime.load import Load
 from pipeline.runtime.parts import RunPlan
 from pipeline.runtime.ray import RayNode
 from pipeline.runtime.wires import Wires
@@ -50,6 +52,8 @@ class RayGround:
         self._crew = Crew(self._node, clock, job.fusion_actors)
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
+        self._load = Load(clock, job.cores or float(psutil.cpu_count() or 1), job.share)
+        self._judges = job.cores is not None
         self._count = 0
 
     def place(self, job: Job, plan: RunPlan) -> RayPlace:
@@ -59,12 +63,14 @@ class RayGround:
         wires = Wires(folder=str(folder), inputs=tuple(plan.model.spec.inputs), recording=job.recording, view=self._job.view)
         inbox = Inbox(self._context, wires.engine)
         self._poller.register(inbox.socket, zmq.POLLIN)
+        self._load.begin(job.session, plan)
         return RayPlace(CheckedStage(self._crew, job.session, job.config_json, job.digest, wires), inbox, self, folder)
 
     def leave(self, place: RayPlace) -> None:
         self._poller.unregister(place.inbox.socket)
         place.inbox.close()
         self._crew.forget(place.stage)
+        self._load.end(place.stage.session)
         shutil.rmtree(place.folder, ignore_errors=True)
 
     def wait(self, timeout_ms: int) -> None:
@@ -72,12 +78,20 @@ class RayGround:
         self._poller.poll(timeout_ms)
         self._crew.collect()
 
-    def refusal(self, job: Job, plan: RunPlan) -> str | None:
-        return None
+    def refusal(self, session: str, plan: RunPlan) -> str | None:
+        """Only a daemon refuses: it has sessions to protect."""
+        return self._load.refusal(session, plan, self._crew.neighbours(session)) if self._judges else None
+
+    def learn(self, session: str, cost_ns: int) -> None:
+        self._load.learn(session, cost_ns)
 
     def figures(self) -> dict[str, Any]:
+        """Called about once a second."""
+        counts = self._crew.counts()
         self._crew.ask_counts()
-        return {"fusion": self._crew.counts()}
+        used_ns = {name: seat["used_ns"] for process in counts for name, seat in process.get("seats", {}).items()}
+        self._load.measure(self._crew.pids, used_ns)
+        return {"fusion": counts, **self._load.figures(self._crew.pids)}
 
     def close(self) -> None:
         self._node.close()

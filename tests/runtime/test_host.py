@@ -32,7 +32,7 @@ class Stage:
         self.open_to_all = False
 
     def make(self, name: str, generation: int) -> None:
-        self.next.append(Message(name=name, generation=generation, what="opened"))
+        self.next.append(Message(name=name, generation=generation, what="opened", values={"cost_ns": 7} if name == FUSION else {}))
 
     def run(self, name: str, generation: int, arguments: dict[str, Any]) -> None: ...
 
@@ -85,6 +85,8 @@ class Ground:
         self.clock = clock
         self.places: dict[str, list[Place]] = {}
         self.full: str | None = None
+        self.costs: list[tuple[str, int]] = []
+        self.most_ns: int | None = None
         self.none_left: SensoriumError | None = None
         self.lost = self.open_to_all = False
 
@@ -100,8 +102,12 @@ class Ground:
         if self.lost:
             raise StageLost("Ray's raylet died")
 
-    def refusal(self, job: Job, plan: FakePlan) -> str | None:
-        return self.full
+    def refusal(self, session: str, plan: FakePlan) -> str | None:
+        known = [cost_ns for name, cost_ns in self.costs if name == session]
+        return "too heavy" if self.most_ns is not None and known and known[-1] > self.most_ns else self.full
+
+    def learn(self, session: str, cost_ns: int) -> None:
+        self.costs.append((session, cost_ns))
 
     def figures(self) -> dict[str, Any]:
         return {"cores": 1.5}
@@ -190,6 +196,16 @@ def test_a_session_that_would_be_too_much_is_refused_with_the_figure_and_nothing
     assert [line for line in story.said if line.get("session") == "b"] == [{"type": "refused", "session": "b", "why": story.ground.full}]
     assert "b" not in story.ground.places
     assert story.kinds("a")[0] == "started"
+
+
+def test_what_a_model_costs_is_known_once_it_is_loaded_and_then_a_session_may_still_be_refused() -> None:
+    story = Story("a")
+    story.ground.most_ns = 6
+    story.run(look, story.start("b"), look)
+    assert story.kinds("b") == ["status", "refused"]
+    assert story.said[-1 - [line.get("session") for line in reversed(story.said)].index("b")]["why"] == "too heavy"
+    assert story.ground.places["b"][0].closed == 1
+    assert story.kinds("a") == ["started", "status", "ended"]
 
 
 def test_those_that_run_already_are_not_asked_whether_they_fit() -> None:
