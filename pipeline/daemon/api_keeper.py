@@ -22,6 +22,7 @@ CANNOT_LISTEN = 2
 
 class ApiKeeper:
     """hello: the first line for every start. again: what a new one is to know. address: of the one that runs; empty: none does.
+    certificate: the file of what it shows under TLS.
 
     wrong: why no API can be had with these settings; then nothing is started again.
     """
@@ -41,6 +42,7 @@ class ApiKeeper:
         self._child = Child("api", API, rng, clock.now_ns())
         self._process: ChildProcess | None = None
         self.address = ""
+        self.certificate = ""
         self.wrong = ""
         self._listened = False
 
@@ -83,7 +85,8 @@ class ApiKeeper:
             self._process = None
 
     def _ready(self, said: dict[str, Any]) -> None:
-        self.address, self._listened = str(said.get("address", "")), True
+        self.address, self.certificate = str(said.get("address", "")), str(said.get("certificate", ""))
+        self._listened = True
         # Whoever has its page open finds it again where it was, also where any port was good enough at first.
         host, _, port = self.address.rpartition(":")
         if host and port.isdigit():

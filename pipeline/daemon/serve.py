@@ -121,7 +121,7 @@ class Watched:
 
     def turn(self, supervisor: Supervisor) -> None:
         self._desk.turn(supervisor)
-        told = {"address": self._api.address, "pid": os.getpid()}
+        told = {"address": self._api.address, "certificate": self._api.certificate, "pid": os.getpid()}
         if told != self._told:
             self._told = told
             self._run_dir.tell(API_FILE, told)

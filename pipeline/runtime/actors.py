@@ -104,7 +104,7 @@ class Fusion:
 
     def end(self, seat: str) -> dict[str, Any]:
         """In order; returns when it has ended, so that a host that hangs is known by it."""
-        self._host.end(seat)
+        self._host.end(seat).wait()
         return {}
 
     def counts(self) -> dict[str, Any]:

@@ -188,8 +188,15 @@ def test_why_a_session_failed_is_told_without_its_secrets(house: House) -> None:
 
 
 def test_names_that_are_taken_get_a_number_and_names_that_were_asked_for_do_not(house: House) -> None:
-    assert [house.starts(config="room"), house.starts(config="room"), house.starts(config="room", session="door")] == ["room", "room-2", "door"]
-    assert house.answer(house.ask(start={"config": "room", "session": "door"})) == {"refused": "a session named 'door' runs already", "status": 409}
+    assert [house.starts(config="room"), house.starts(config="room"), house.starts(config="room", session="door")] == [
+        "room",
+        "room-2",
+        "door",
+    ]
+    assert house.answer(house.ask(start={"config": "room", "session": "door"})) == {
+        "refused": "a session named 'door' runs already",
+        "status": 409,
+    }
 
 
 def test_two_that_are_opened_at_the_same_time_do_not_get_the_same_name(house: House) -> None:
