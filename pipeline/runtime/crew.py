@@ -18,6 +18,8 @@ from pipeline.session.layout import Recording
 
 PATIENCE_NS = 1_500_000_000
 """A seat that was asked to end and has not by then is in a process that hangs."""
+OPENING_NS = 60_000_000_000
+"""So long may a model take to load; a seat that nobody wants any more is ended when it has."""
 
 What = Literal["opened", "ended", "told", "ends", "end", "counts"]
 Handle = Any
@@ -42,13 +44,20 @@ class Node(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Seat:
-    """One session's, in a shared process. number: like no other's. owed_ns: since when it owes us its end."""
+    """One session's, in a shared process. number: like no other's. asked_ns: for it; owed_ns: since when it owes us its end."""
 
     number: int
     stage: SessionStage
     generation: int
     process: _Process
+    asked_ns: int
+    open: bool = False
     owed_ns: int | None = None
+
+    def hangs(self, now_ns: int) -> bool:
+        if self.owed_ns is None:
+            return False
+        return now_ns - self.owed_ns > PATIENCE_NS if self.open else now_ns - self.asked_ns > OPENING_NS
 
 
 @dataclass(eq=False, slots=True)
@@ -60,15 +69,14 @@ class _Process:
     counts: dict[str, Any] = field(default_factory=dict)
     asked: bool = False
 
-    @property
-    def doubted_ns(self) -> int | None:
-        """Since when it owes an answer that says that it lives."""
-        return min((seat.owed_ns for seat in self.seats.values() if seat.owed_ns is not None), default=None)
+    def takes(self, session: str) -> bool:
+        """Not while it owes an answer that says that it lives, nor while there is a former seat of that name."""
+        return not any((seat.owed_ns is not None and seat.open) or seat.stage.session == session for seat in self.seats.values())
 
     def forgive(self, now_ns: int) -> None:
         """It is given the same time again."""
         for seat in self.seats.values():
-            seat.owed_ns = None if seat.owed_ns is None else now_ns
+            seat.asked_ns, seat.owed_ns = now_ns, None if seat.owed_ns is None else now_ns
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,15 +133,18 @@ class Crew:
         self._waiting = deque(waiting for waiting in self._waiting if waiting[0] is not stage)
 
     def _seat_those_waiting(self) -> None:
-        while self._waiting and (process := self._room()) is not None:
-            stage, generation = self._waiting.popleft()
+        waiting, self._waiting = self._waiting, deque()
+        for stage, generation in waiting:
+            if (process := self._room(stage.session)) is None:
+                self._waiting.append((stage, generation))
+                continue
             self._numbers += 1
-            seat = stage.seat = process.seats[self._numbers] = _Seat(self._numbers, stage, generation, process)
+            seat = stage.seat = process.seats[self._numbers] = _Seat(self._numbers, stage, generation, process, self._clock.now_ns())
             self._tell(seat, "opened", "open", stage.config_json, stage.digest, stage.wires.to_json(), generation)
 
-    def _room(self) -> _Process | None:
-        """The emptiest of those that are well; a new one while there may be more and none is empty."""
-        well = sorted((process for process in self._shared if process.doubted_ns is None), key=lambda process: len(process.seats))
+    def _room(self, session: str) -> _Process | None:
+        """The emptiest of those that take it; a new one while there may be more and none is empty."""
+        well = sorted((process for process in self._shared if process.takes(session)), key=lambda process: len(process.seats))
         if well and (not well[0].seats or len(self._shared) >= self._most):
             return well[0]
         if len(self._shared) >= self._most:
@@ -157,7 +168,8 @@ class Crew:
         seat = stage.seat
         if seat is not None and seat.owed_ns is None:
             seat.owed_ns = self._clock.now_ns()
-            self._tell(seat, "end", "end")
+            if seat.open:
+                self._tell(seat, "end", "end")
 
     def run(self, stage: SessionStage, name: str, generation: int, actor: Handle, arguments: dict[str, Any]) -> None:
         self._pending[self._node.call(actor, "run", arguments)] = _About("ended", stage, name, generation)
@@ -188,7 +200,7 @@ class Crew:
                 self._take(about, values)
         now_ns = self._clock.now_ns()
         for process in list(self._shared):
-            if process.doubted_ns is not None and now_ns - process.doubted_ns > PATIENCE_NS:
+            if any(seat.hangs(now_ns) for seat in process.seats.values()):
                 self._node.kill(process.actor)  # every call to it fails now, and so its sessions hear
                 process.forgive(now_ns)
         self._seat_those_waiting()
@@ -211,7 +223,12 @@ class Crew:
             if about.seat is not None:
                 _leave(about.seat)
             _say(about, "failed", failure=Failure.from_json(values["error"]))
+        elif about.what == "opened" and about.seat is not None and about.seat.owed_ns is not None:
+            about.seat.open, about.seat.owed_ns = True, self._clock.now_ns()
+            self._tell(about.seat, "end", "end")
         elif about.what in ("opened", "ended") and about.stage is not None:
+            if about.seat is not None:
+                about.seat.open = True
             if "pid" in values:
                 self.pids[about.stage.session, about.name] = values["pid"]
             _say(about, about.what, values)
