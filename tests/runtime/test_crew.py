@@ -10,8 +10,9 @@ import pytest
 
 from operators.errors import BackendError, SourceError
 from pipeline.clock import FakeClock
-from pipeline.runtime.crew import OPENING_NS, PATIENCE_NS, Crew, SessionStage
+from pipeline.runtime.crew import Crew, SessionStage
 from pipeline.runtime.failure import Failure, death, failure_of
+from pipeline.runtime.seats import OPENING_NS, PATIENCE_NS
 from pipeline.runtime.stage import FUSION, Message
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
