@@ -17,7 +17,7 @@ SECOND = 1_000_000_000
 API = RestartPolicy(first_ns=SECOND // 5, failures=None, silent_ns=10 * SECOND, opening_ns=30 * SECOND)
 MODULE = "pipeline.api.main"
 CANNOT_LISTEN = 2
-"""The exit code of one that was told to listen where it cannot or may not: nobody can mend that by trying again."""
+"""The exit code of one that was told to listen where it cannot or may not: at the first start nobody can mend that by trying again."""
 
 
 class ApiKeeper:
@@ -35,17 +35,20 @@ class ApiKeeper:
         clock: Clock,
         rng: random.Random,
         again: Callable[[], Iterable[dict[str, Any]]],
+        module: str = MODULE,
     ) -> None:
+        self._module = module
         self._hello, self._folder, self._log, self._clock, self._again = hello, folder, log, clock, again
         self._child = Child("api", API, rng, clock.now_ns())
         self._process: ChildProcess | None = None
         self.address = ""
         self.certificate = ""
         self.wrong = ""
+        self._listened = False
 
     def start(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._process = ChildProcess(MODULE, line(self._hello), self._folder, self._log)
+        self._process = ChildProcess(self._module, line(self._hello), self._folder, self._log)
         for message in self._again():
             self.tell(message)
 
@@ -83,6 +86,7 @@ class ApiKeeper:
 
     def _ready(self, said: dict[str, Any]) -> None:
         self.address, self.certificate = str(said.get("address", "")), str(said.get("certificate", ""))
+        self._listened = True
         # Whoever has its page open finds it again where it was, also where any port was good enough at first.
         host, _, port = self.address.rpartition(":")
         if host and port.isdigit():
@@ -94,7 +98,7 @@ class ApiKeeper:
     def _gone(self, why: str) -> None:
         code = self._process.end(patience_s=0.2) if self._process is not None else 0
         self._process, self.address = None, ""
-        if code == CANNOT_LISTEN:
+        if code == CANNOT_LISTEN and not self._listened:  # else it could once: whoever has its port now may go again
             self.wrong = _last_line(self._log)
             self._child.happens("stop", self._clock.now_ns())
         else:

@@ -6,69 +6,18 @@ A seat that hangs shows by not ending when it is asked to: then its whole proces
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from pipeline.clock import Clock
 from pipeline.runtime.failure import Failure
+from pipeline.runtime.seats import Handle, Node, Process, Ref, Seat
 from pipeline.runtime.stage import FUSION, Message
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
 
-PATIENCE_NS = 1_500_000_000
-"""A seat that was asked to end and has not by then is in a process that hangs."""
-
 What = Literal["opened", "ended", "told", "ends", "end", "counts"]
-Handle = Any
-Ref = Any
-
-
-class Node(Protocol):
-    """Makes processes with an actor in each; `pipeline.runtime.ray.RayNode` is one."""
-
-    def ingest(self, *arguments: object) -> Handle: ...
-
-    def fusion(self) -> Handle: ...
-
-    def call(self, actor: Handle, method: str, *arguments: object) -> Ref: ...
-
-    def kill(self, actor: Handle) -> None: ...
-
-    def ready(self, refs: Sequence[Ref]) -> Iterator[tuple[Ref, Any]]:
-        """Those that are answered, each with what its method gave or with the Failure of its process. Does not wait."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class _Seat:
-    """One session's, in a shared process. number: like no other's. owed_ns: since when it owes us its end."""
-
-    number: int
-    stage: SessionStage
-    generation: int
-    process: _Process
-    owed_ns: int | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Process:
-    """A shared one. seats: by their numbers."""
-
-    actor: Handle
-    seats: dict[int, _Seat] = field(default_factory=dict)
-    counts: dict[str, Any] = field(default_factory=dict)
-    asked: bool = False
-
-    @property
-    def doubted_ns(self) -> int | None:
-        """Since when it owes an answer that says that it lives."""
-        return min((seat.owed_ns for seat in self.seats.values() if seat.owed_ns is not None), default=None)
-
-    def forgive(self, now_ns: int) -> None:
-        """It is given the same time again."""
-        for seat in self.seats.values():
-            seat.owed_ns = None if seat.owed_ns is None else now_ns
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,8 +28,8 @@ class _About:
     stage: SessionStage | None = None
     name: str = FUSION
     generation: int = -1
-    process: _Process | None = None
-    seat: _Seat | None = None
+    process: Process | None = None
+    seat: Seat | None = None
 
 
 class Crew:
@@ -88,7 +37,7 @@ class Crew:
 
     def __init__(self, node: Node, clock: Clock, most: int) -> None:
         self._node, self._clock, self._most = node, clock, most
-        self._shared: list[_Process] = []
+        self._shared: list[Process] = []
         self._pending: dict[Ref, _About] = {}
         self._waiting: deque[tuple[SessionStage, int]] = deque()
         self._numbers = 0
@@ -133,20 +82,23 @@ class Crew:
         self._waiting = deque(waiting for waiting in self._waiting if waiting[0] is not stage)
 
     def _seat_those_waiting(self) -> None:
-        while self._waiting and (process := self._room()) is not None:
-            stage, generation = self._waiting.popleft()
+        waiting, self._waiting = self._waiting, deque()
+        for stage, generation in waiting:
+            if (process := self._room(stage.session)) is None:
+                self._waiting.append((stage, generation))
+                continue
             self._numbers += 1
-            seat = stage.seat = process.seats[self._numbers] = _Seat(self._numbers, stage, generation, process)
+            seat = stage.seat = process.seats[self._numbers] = Seat(self._numbers, stage, generation, process, self._clock.now_ns())
             self._tell(seat, "opened", "open", stage.config_json, stage.digest, stage.wires.to_json(), generation)
 
-    def _room(self) -> _Process | None:
-        """The emptiest of those that are well; a new one while there may be more and none is empty."""
-        well = sorted((process for process in self._shared if process.doubted_ns is None), key=lambda process: len(process.seats))
+    def _room(self, session: str) -> Process | None:
+        """The emptiest of those that take it; a new one while there may be more and none is empty."""
+        well = sorted((process for process in self._shared if process.takes(session)), key=lambda process: len(process.seats))
         if well and (not well[0].seats or len(self._shared) >= self._most):
             return well[0]
         if len(self._shared) >= self._most:
             return None
-        process = _Process(self._node.fusion())
+        process = Process(self._node.fusion())
         self._shared.append(process)
         self._send(_About("ends", process=process), "ends")
         return process
@@ -165,7 +117,8 @@ class Crew:
         seat = stage.seat
         if seat is not None and seat.owed_ns is None:
             seat.owed_ns = self._clock.now_ns()
-            self._tell(seat, "end", "end")
+            if seat.open:
+                self._tell(seat, "end", "end")
 
     def run(self, stage: SessionStage, name: str, generation: int, actor: Handle, arguments: dict[str, Any]) -> None:
         self._pending[self._node.call(actor, "run", arguments)] = _About("ended", stage, name, generation)
@@ -179,7 +132,7 @@ class Crew:
         self._pending = {ref: about for ref, about in self._pending.items() if about.stage is not stage or about.name != name}
         self._node.kill(actor)
 
-    def _tell(self, seat: _Seat, what: What, method: str, *arguments: object) -> None:
+    def _tell(self, seat: Seat, what: What, method: str, *arguments: object) -> None:
         self._send(_About(what, seat.stage, FUSION, seat.generation, seat.process, seat), method, seat.stage.session, *arguments)
 
     def _send(self, about: _About, method: str, *arguments: object) -> None:
@@ -196,7 +149,7 @@ class Crew:
                 self._take(about, values)
         now_ns = self._clock.now_ns()
         for process in list(self._shared):
-            if process.doubted_ns is not None and now_ns - process.doubted_ns > PATIENCE_NS:
+            if any(seat.hangs(now_ns) for seat in process.seats.values()):
                 self._node.kill(process.actor)  # every call to it fails now, and so its sessions hear
                 process.forgive(now_ns)
         self._seat_those_waiting()
@@ -217,26 +170,31 @@ class Crew:
             self._ended(about.seat, values)
         elif "error" in values:
             if about.seat is not None:
-                _leave(about.seat)
+                about.seat.process.leave(about.seat)
             _say(about, "failed", failure=Failure.from_json(values["error"]))
+        elif about.what == "opened" and about.seat is not None and about.seat.owed_ns is not None:
+            about.seat.open, about.seat.owed_ns = True, self._clock.now_ns()
+            self._tell(about.seat, "end", "end")
         elif about.what in ("opened", "ended") and about.stage is not None:
+            if about.seat is not None:
+                about.seat.open = True
             if "pid" in values:
                 self.pids[about.stage.session, about.name] = values["pid"]
             _say(about, about.what, values)
 
-    def _lost(self, process: _Process, failure: Failure) -> None:
+    def _lost(self, process: Process, failure: Failure) -> None:
         """A shared process died, or is as good as dead. It takes all its seats with it."""
         if process not in self._shared:
             return  # its other calls fail too
         self._shared.remove(process)
         self._node.kill(process.actor)
         for seat in list(process.seats.values()):
-            _leave(seat)
+            seat.process.leave(seat)
             _say(_About("told", seat.stage, FUSION, seat.generation), "failed", failure=failure)
 
-    def _ended(self, seat: _Seat | None, result: dict[str, Any]) -> None:
+    def _ended(self, seat: Seat | None, result: dict[str, Any]) -> None:
         """By itself or because it was asked to: it is said once, by whichever answer comes first."""
-        if seat is None or not _leave(seat):
+        if seat is None or not seat.process.leave(seat):
             return
         failure = Failure.from_json(result["error"]) if "error" in result else None
         about = _About("told", seat.stage, FUSION, seat.generation)
@@ -254,19 +212,12 @@ def _say(
         about.stage.letters.append(message)
 
 
-def _leave(seat: _Seat) -> bool:
-    """False: it has left before."""
-    if seat.stage.seat is seat:
-        seat.stage.seat = None
-    return seat.process.seats.pop(seat.number, None) is not None
-
-
 class SessionStage:
     """The crew as one session sees it: a `pipeline.runtime.stage.Stage`."""
 
     def __init__(self, crew: Crew, session: str, config_json: str, digest: str, wires: Wires) -> None:
         self.session, self.config_json, self.digest, self.wires = session, config_json, digest, wires
-        self.seat: _Seat | None = None
+        self.seat: Seat | None = None
         self.letters: deque[Message] = deque()
         self._crew = crew
         self._actors: dict[str, Handle] = {}

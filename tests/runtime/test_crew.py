@@ -10,8 +10,9 @@ import pytest
 
 from operators.errors import BackendError, SourceError
 from pipeline.clock import FakeClock
-from pipeline.runtime.crew import PATIENCE_NS, Crew, SessionStage
+from pipeline.runtime.crew import Crew, SessionStage
 from pipeline.runtime.failure import Failure, death, failure_of
+from pipeline.runtime.seats import OPENING_NS, PATIENCE_NS
 from pipeline.runtime.stage import FUSION, Message
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
@@ -341,6 +342,44 @@ def test_the_last_words_of_a_session_are_not_heard_by_the_next_of_its_name() -> 
     assert story.said(second) == []
     second.lose(["cam"])
     assert process.asked("lose") == [("a", ["cam"])]
+
+
+def test_a_seat_that_nobody_wants_any_more_is_ended_when_its_model_is_loaded() -> None:
+    story = Story()
+    [a] = story.seated("a")
+    b = story.stage("b")
+    b.make(FUSION, 0)
+    b.kill(FUSION)
+    story.crew.forget(b)
+    process = story.node.shared[0]
+    story.clock.sleep_until(OPENING_NS)
+    again, c = story.stage("b"), story.stage("c")
+    again.make(FUSION, 0)  # of the same name: it waits
+    c.make(FUSION, 0)
+    assert story.said(a) == []
+    assert [arguments[0] for arguments in process.asked("open")] == ["a", "b", "c"]
+    story.node.answer(process, "open", {"pid": 7}, about="b")
+    story.crew.collect()
+    assert process.asked("end") == [("b",)]
+    story.node.answer(process, "end", {}, about="b")
+    story.crew.collect()
+    assert [arguments[0] for arguments in process.asked("open")] == ["a", "b", "c", "b"]
+    assert (process.killed, story.said(again)) == (0, [])
+
+
+def test_a_model_that_does_not_load_costs_its_process_in_the_end() -> None:
+    story = Story()
+    a, b = story.seated("a", "b")
+    a.kill(FUSION)
+    story.node.answer(story.node.shared[0], "end", {}, about="a")
+    story.crew.collect()
+    a.make(FUSION, 1)
+    story.clock.sleep_until(OPENING_NS + 1)
+    assert story.said(b) == []
+    a.kill(FUSION)  # its engine has waited long enough
+    story.crew.collect()
+    assert story.node.shared[0].killed == 1
+    assert story.said(b) == [("failed", 0)]
 
 
 def test_a_session_that_is_forgotten_while_it_waits_gets_no_seat() -> None:
