@@ -122,6 +122,15 @@ class Tapped(Protocol):
         ...
 
 
+@runtime_checkable
+class Doored(Protocol):
+    """A source that can be sent to over HTTP from this machine, with the token."""
+
+    def doors(self) -> Mapping[str, str]:
+        """What it takes ("text", "offer") -> its address just now; asked again and again, after open()."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """How a live source says that one of its streams is.

@@ -54,6 +54,7 @@ class Limits(_Part):
 
     body_kb: int = Field(default=256, ge=1, le=65_536, description="largest body of a request")
     connections: int = Field(default=64, ge=1, le=10_000, description="at a time")
+    connections_of_one: int = Field(default=48, ge=1, le=10_000, description="of them, of one address")
     per_minute: int = Field(default=600, ge=1, le=1_000_000, description="requests of one address")
     seconds: float = Field(default=10.0, gt=0, le=600, description="for a request to come in, and to be answered")
 
@@ -80,6 +81,11 @@ class Service(_Part):
     def folder(self) -> Path:
         """What relative paths are relative to."""
         return Path(self.origin).parent if self.origin else Path.cwd()
+
+    @property
+    def recordings_folder(self) -> Path:
+        """Where sessions started from the page are recorded."""
+        return Path("recordings").absolute() if self.recordings is None else self.folder / Path(self.recordings).expanduser()
 
 
 def load_service(path: str | Path | None) -> Service:

@@ -13,7 +13,7 @@ import psutil
 from waiting import until
 
 from pipeline.config import validate
-from pipeline.runtime.engine_process import MARK
+from pipeline.runtime.child_process import MARK
 
 TESTS = Path(__file__).parent
 

@@ -202,16 +202,16 @@ class Inbox:
 
     def __init__(self, context: zmq.Context[Any], address: str) -> None:
         self.bad = 0
-        self._socket = _socket(context, zmq.PULL, 256)
-        self._socket.bind(address)
+        self.socket = _socket(context, zmq.PULL, 256)
+        self.socket.bind(address)
 
     def messages(self, timeout_ms: int, most: int = 1000) -> Iterator[dict[str, Any]]:
         """Waits up to timeout_ms for the first, then gives what is there."""
-        if not self._socket.poll(timeout_ms):
+        if not self.socket.poll(timeout_ms):
             return
         for _ in range(most):
             try:
-                raw = self._socket.recv(zmq.NOBLOCK)
+                raw = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
             message = _parsed(raw)
@@ -221,7 +221,7 @@ class Inbox:
                 yield message
 
     def close(self) -> None:
-        self._socket.close(linger=0)
+        self.socket.close(linger=0)
 
 
 def _bytes(message: Mapping[str, Any]) -> bytes:

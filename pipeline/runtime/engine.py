@@ -1,4 +1,4 @@
-"""One run: starts its actors, sees to it that they live, puts together what they say, passes it on."""
+"""One session in the engine process: starts its actors, sees to it that they live, puts together what they say, passes it on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pipeline.runtime.stage import FUSION, Message, Stage
 from pipeline.runtime.supervise import LIVE_SOURCE, Child, Order, RestartPolicy
 
 STATUS_NS = 250_000_000
-POLL_MS = 20
+PARTING_NS = 1_500_000_000
+"""So long may actors take to end in order: what is under way is delivered, files are closed."""
 HEAD_START_NS = 30_000_000
 """From the decision to start until session time 0: everyone has heard of it by then."""
 
@@ -47,7 +48,7 @@ class Laps:
 
 
 class Engine:
-    """One run. say: takes the lines for the supervisor."""
+    """One session. begin once, then step again and again until `over`. say: takes the lines for the supervisor."""
 
     def __init__(
         self,
@@ -73,26 +74,52 @@ class Engine:
         self._ended = False
         self._status_due_ns = now_ns
         self._generations = 0
+        self._ending_ns: int | None = None
+        self._parting: set[str] = set()
+        self.over = False
 
-    def run(self, stop: Callable[[], bool], changes: Callable[[], RunPlan | None] = lambda: None) -> None:
-        """Until the sources end or stop() says so. changes() gives the plan that is to be followed from now on. Raises CannotGoOn."""
+    def begin(self) -> None:
         for name in self._children:
             self._stage.make(name, 0)
-        while not stop() and not self._ended:
-            for message in self._inbox.messages(POLL_MS):
-                self._hear(message)
-            for happened in self._stage.messages():
-                self._happened(happened)
-            for child in self._children.values():
-                self._obey(child, child.tick(self._clock.now_ns()))
-            if (plan := changes()) is not None:
-                self._change(plan)
-            self._report()
-        self._send_status("ended", final=True)
+
+    def step(self) -> None:
+        """Looks after everything once; does not wait. Raises CannotGoOn."""
+        for message in self._inbox.messages(0):
+            self._hear(message)
+        for happened in self._stage.messages():
+            self._happened(happened)
+        if self._ending_ns is not None:
+            self._part()
+            return
+        for child in self._children.values():
+            self._obey(child, child.tick(self._clock.now_ns()))
+        if self._ended:
+            self.end()
+        self._report()
+
+    def end(self) -> None:
+        """Asks the actors to end in order; `over` when they have, or have had their time."""
+        if self._ending_ns is not None:
+            return
+        self._ending_ns = self._clock.now_ns() + PARTING_NS
+        self._parting = {name for name, child in self._children.items() if child.state in ("running", "ended")}
+        for name in self._parting:
+            self._stage.stop(name)
+
+    def _part(self) -> None:
+        if self._ending_ns is not None and (not self._parting or self._clock.now_ns() >= self._ending_ns) and not self.over:
+            self.drop()
+            self._send_status("ended", final=True)
+
+    def drop(self) -> None:
+        """Ends the actors at once."""
+        self.over = True
+        for name in self._children:
+            self._stage.kill(name)
 
     # -- streams that come and go
 
-    def _change(self, plan: RunPlan) -> None:
+    def change(self, plan: RunPlan) -> None:
         """Ends the sources that are no longer there and starts those that are new; nobody else is touched."""
         before, self._plan = self._sources, plan
         self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
@@ -126,6 +153,9 @@ class Engine:
     def _happened(self, message: Message) -> None:
         child = self._children.get(message.name)
         if child is None or message.generation not in (child.generation, -1):
+            return
+        if self._ending_ns is not None:
+            self._parting.discard(message.name)
             return
         if message.what == "opened":
             self._opened[message.name] = message.values

@@ -1,9 +1,9 @@
-"""The engine process: `python -m pipeline.runtime.engine_main`, started by the supervisor, with Ray and an `Engine` in it.
+"""The engine process: `python -m pipeline.runtime.engine_main`, started by the supervisor, with Ray and all sessions in it.
 
-In:  one JSON line on stdin with the `Job`; afterwards lines {"change": config} to follow, and the line "stop", or the end of stdin
-     (whoever started us is gone).
-Out: JSON lines on stdout, {"type": "decision" | "status" | "started" | "error" | "ended", ...}, the content under the name of
-     its type. Logs go to stderr.
+In:  one JSON line on stdin with the `EngineJob`; afterwards lines to follow: {"start": Job}, {"change": {"session", "config"}, "digest"},
+     {"end": session}; and the line "stop", or the end of stdin (whoever started us is gone).
+Out: JSON lines on stdout. Of a session, with its name in "session": {"type": "accepted" | "refused" | "started" | "decision" | "status" |
+     "failed" | "ended", ...}; of the engine: "up", "engine" (its figures, once a second), "error", "over". Logs go to stderr.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ import random
 import signal
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TextIO
-
-import zmq
 
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.plan import Plan, build_plan
-from pipeline.runtime.bus import Inbox
-from pipeline.runtime.engine import Engine, Laps
-from pipeline.runtime.failure import CannotGoOn, failure_of
-from pipeline.runtime.job import Job, job_of
-from pipeline.runtime.ray import RayStage
-from pipeline.runtime.wires import Wires
-
-STOP_PATIENCE_S = 1.5
+from pipeline.runtime.engine import Laps
+from pipeline.runtime.failure import failure_of
+from pipeline.runtime.ground import RayGround
+from pipeline.runtime.host import Host
+from pipeline.runtime.job import EngineJob, Job, engine_job_of, line
 
 
 def main() -> int:
@@ -40,43 +36,36 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear
     try:
-        job = job_of(sys.stdin.readline())
-        configs: SimpleQueue[str] = SimpleQueue()
-        threading.Thread(target=_listen, args=(sys.stdin, stop, configs), daemon=True).start()
+        job = engine_job_of(sys.stdin.readline())
+        orders: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        threading.Thread(target=_listen, args=(sys.stdin, stop, orders), daemon=True).start()
         # Ray puts the folder of the program on its workers' import path; ours is full of short names.
         sys.argv = [str(Path(job.folder) / "engine")]
-        _serve(job, lines, stop, configs)
-    except CannotGoOn as error:
-        lines.say({"type": "error", "error": error.failure.to_json()})
+        _serve(job, lines, stop, orders)
     except Exception as error:  # noqa: BLE001 - the process's edge: the supervisor tells the user
         lines.say({"type": "error", "error": failure_of(error).to_json()})
     else:
-        lines.say({"type": "ended"})
+        lines.say({"type": "over"})
         return 0
     return 1
 
 
-def _serve(job: Job, lines: _Lines, stop: threading.Event, configs: SimpleQueue[str]) -> None:
+def _serve(job: EngineJob, lines: _Lines, stop: threading.Event, orders: SimpleQueue[dict[str, Any]]) -> None:
     clock = SystemClock()
     laps = Laps(clock, job.asked_ns)
-    config = Config.model_validate_json(job.config_json)
     with ThreadPoolExecutor(1) as side:
-        planned = side.submit(build_plan, config)  # while Ray starts, which is mostly waiting
+        planned = {session: side.submit(_plan, session) for session in job.sessions}  # while Ray starts, which is mostly waiting
         laps.lap("python")
-        stage = RayStage(job.config_json, job.digest, Path(job.folder) / "ray", actors=1 + len(config.sources))
+        configs = [json.loads(session.config_json) for session in job.sessions]
+        actors = sum(len(config["sources"]) for config in configs) + min(job.fusion_actors, max(1, len(configs)))
+        ground = RayGround(job, clock, actors)
         laps.lap("ray")
-        context: zmq.Context[Any] = zmq.Context()
         try:
-            plan = planned.result()
-            wires = Wires(folder=job.folder, inputs=tuple(plan.model.spec.inputs), recording=job.recording)
-            stage.wires = wires
-            inbox = Inbox(context, wires.engine)
             rng = random.Random()  # noqa: S311 - the jitter of pauses
-            Engine(plan, job, stage, inbox, clock, lines.say, rng, laps).run(stop.is_set, lambda: _next_plan(job, configs))
-            inbox.close()
+            host = Host(ground, clock, lines.say, rng, lambda session: _planned(planned, session))
+            host.serve(job, laps, stop.is_set, lambda: _waiting(orders))
         finally:
-            stage.close(STOP_PATIENCE_S)
-            context.destroy(linger=0)
+            ground.close()
 
 
 class _Lines:
@@ -86,23 +75,34 @@ class _Lines:
         self._out = out
 
     def say(self, message: dict[str, Any]) -> None:
-        self._out.write(json.dumps(message, separators=(",", ":")) + "\n")
+        self._out.write(line(message))
         self._out.flush()
 
 
-def _listen(stdin: TextIO, stop: threading.Event, configs: SimpleQueue[str]) -> None:
-    for line in stdin:
-        if line.strip() == "stop":
+def _listen(stdin: TextIO, stop: threading.Event, orders: SimpleQueue[dict[str, Any]]) -> None:
+    for text in stdin:
+        if text.strip() == "stop":
             break
-        configs.put(json.loads(line)["change"])
+        orders.put(json.loads(text))
     stop.set()
 
 
-def _next_plan(job: Job, configs: SimpleQueue[str]) -> Plan | None:
-    """The plan of a change, checked by who sent it; decisions keep the digest that the session began with."""
-    if configs.empty():
-        return None
-    return replace(build_plan(Config.model_validate_json(configs.get())), digest=job.digest)
+def _waiting(orders: SimpleQueue[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    while True:
+        try:
+            yield orders.get_nowait()
+        except Empty:
+            return
+
+
+def _planned(planned: dict[Job, Future[Plan]], job: Job) -> Plan:
+    """Of a session that was there from the beginning, or a new one."""
+    return planned.pop(job).result() if job in planned else _plan(job)
+
+
+def _plan(job: Job) -> Plan:
+    """Checked by who sent it; decisions keep the digest that the session began with."""
+    return replace(build_plan(Config.model_validate_json(job.config_json)), digest=job.digest)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,7 @@ class IngestLoop:
                 "edges": {name: _counts(edge) for name, edge in self._edges.items()},
                 "dropped": {name: dict(dropped) for name, dropped in self._intake.dropped.items()},
                 "health": {name: asdict(health) for name, health in self._intake.health().items()},
+                "doors": self._intake.doors(),
                 "ended": self._ended,
                 "unrecorded": None if self._recorder is None else self._recorder.stopped,
             }

@@ -11,7 +11,7 @@ import cv2
 
 from operators.operator import Operator, run_chain
 from operators.packet import Closed, Dropped, Packet, StreamEvent, Watermark
-from pipeline.ports import Health, LiveSource, Source, StreamSpec, Tapped, Wanted
+from pipeline.ports import Doored, Health, LiveSource, Source, StreamSpec, Tapped, Wanted
 
 
 class IntakePlan(Protocol):
@@ -77,6 +77,10 @@ class Intake:
         """By input; nothing of a source that is not live."""
         told = {} if self.live_source is None else self.live_source.health()
         return {wanted: told[stream] for wanted, stream in self._inputs.items() if stream in told}
+
+    def doors(self) -> dict[str, str]:
+        """Where the source can be sent to: what it takes -> its address."""
+        return dict(self._source.doors()) if isinstance(self._source, Doored) else {}
 
     def open(self) -> dict[str, StreamSpec]:
         """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""

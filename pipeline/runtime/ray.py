@@ -1,6 +1,6 @@
-"""Ray: starts the processes of a run, sees them die, starts them again. The only `import ray`; it carries no packet.
+"""Ray: starts processes, sees them die, starts them again. The only `import ray`; it carries no packet.
 
-Hardened, for a runtime that serves one run on one machine: an own token (0600) that every connection must show, no
+Hardened, for a runtime that serves one user on one machine: an own token (0600) that every connection must show, no
 dashboard, loopback only, no usage statistics, a private folder, a small object store. Must be set before `import ray`.
 """
 
@@ -11,100 +11,32 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 
-from operators.errors import ContractError
-from pipeline.clock import SystemClock
-from pipeline.config import Config
-from pipeline.plan import build_plan
-from pipeline.runtime.failure import Failure, death, failure_of
-from pipeline.runtime.fusion import FusionLoop
-from pipeline.runtime.ingest import IngestLoop
-from pipeline.runtime.listeners import refuse_open_ports
-from pipeline.runtime.stage import FUSION, Message, StageLost
-from pipeline.runtime.wires import Wires
+from pipeline.runtime.actors import Fusion, Ingest
+from pipeline.runtime.failure import death
+from pipeline.runtime.stage import StageLost
 
 OBJECT_STORE_BYTES = 80 << 20
 """Ray's smallest is 75 MiB; we put nothing into it."""
 SPARE_WORKERS = 1
 """One idle process waits for the day that an actor dies: it saves a second of every recovery."""
-PRELOADED = ("pipeline.runtime.ray", "av", "cv2", "onnxruntime")
+PRELOADED = ("pipeline.runtime.actors", "av", "cv2", "onnxruntime")
 """What nearly every actor needs is imported by a process before it is given one; what cannot be imported is missed where it is used."""
+CALLS = 16
+"""So many methods of a shared process at a time: one waits for ends, the others open models or are short."""
 
 
-class Process:
-    """One loop in a process of Ray's. Errors go out as plain values: nothing of ours is pickled."""
+class RayNode:
+    """A Ray runtime of our own. actors: so many processes are started at once; more can follow."""
 
-    def __init__(self, config_json: str, digest: str, name: str, wires: dict[str, Any], generation: int) -> None:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        self._stop = threading.Event()
-        self._what = (config_json, digest, name, Wires.from_json(wires), generation)
-        self._loop: IngestLoop | FusionLoop | None = None
-
-    def open(self) -> dict[str, Any]:
-        try:
-            self._loop = _make_loop(*self._what, self._stop.is_set)
-            return self._loop.open()
-        except Exception as error:  # noqa: BLE001 - the process's edge: the engine is told its kind
-            return {"error": failure_of(error).to_json()}
-
-    def run(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        if self._loop is None:
-            return {"error": failure_of(ContractError("run before open")).to_json()}
-        try:
-            self._loop.run(**arguments)
-        except Exception as error:  # noqa: BLE001 - as above
-            return {"error": failure_of(error).to_json()}
-        finally:
-            self._loop.close()
-        return {}
-
-    def lose(self, names: list[str]) -> dict[str, Any]:
-        if isinstance(self._loop, FusionLoop):
-            self._loop.lose(names)
-        return {}
-
-    def vacate(self, names: list[str]) -> dict[str, Any]:
-        if isinstance(self._loop, FusionLoop):
-            self._loop.vacate(names)
-        return {}
-
-    def stop(self) -> dict[str, Any]:
-        self._stop.set()
-        return {}
-
-
-class Ingest(Process):
-    """The name that the process shows in `ps`."""
-
-
-class Fusion(Process):
-    """The name that the process shows in `ps`."""
-
-
-def _make_loop(
-    config_json: str, digest: str, name: str, wires: Wires, generation: int, stop: Callable[[], bool]
-) -> IngestLoop | FusionLoop:
-    # The digest is what decisions are named after: that of the plan which the user's process checked, in every process.
-    plan = replace(build_plan(Config.model_validate_json(config_json)), digest=digest)
-    if name == FUSION:
-        return FusionLoop(plan, wires, generation, SystemClock(), stop)
-    return IngestLoop(plan, name, wires, generation, SystemClock(), stop)
-
-
-class RayStage:
-    """A Ray runtime of our own and the actors on it."""
-
-    def __init__(self, config_json: str, digest: str, folder: Path, actors: int) -> None:
-        self._config_json, self._digest, self._room = config_json, digest, actors
-        self.wires: Wires | None = None
-        self._actors: dict[str, Any] = {}
-        self._pending: dict[Any, tuple[str, int, Literal["opened", "ended", "told"]]] = {}
+    def __init__(self, folder: Path, actors: int) -> None:
+        self._room = actors
+        self._actors: list[Any] = []
         _harden(folder)
         import ray
 
@@ -126,85 +58,59 @@ class RayStage:
         trimming.set()
         trimmer.join()
         self._needed = {child.pid: child.name() for child in psutil.Process().children() if child.name() in NEEDED}
-        # One thread each for run, for open or lose, and for stop.
-        remote = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=3)
-        self._classes = {True: remote(Fusion), False: remote(Ingest)}
+        # A source: one thread each for run, for open, and for stop.
+        self._ingest, self._fusion = self._kind(Ingest, 3), self._kind(Fusion, CALLS)
 
-    def make(self, name: str, generation: int) -> None:
-        """Starts an actor and opens it."""
-        if self.wires is None:
-            raise ContractError("actors want to know the wires of their run")
-        # Ray has room for the actors of the config; one that is attached is not counted.
+    def _kind(self, kind: type, calls: int) -> Any:  # noqa: ANN401 - Ray's class of actors
+        return self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, max_concurrency=calls)(kind)
+
+    def ingest(self, *arguments: object) -> Any:  # noqa: ANN401 - Ray's handle of an actor
+        """A new process for a source."""
+        return self._made(self._ingest, *arguments)
+
+    def fusion(self) -> Any:  # noqa: ANN401 - as above
+        """A new process for models."""
+        return self._made(self._fusion)
+
+    def _made(self, kind: Any, *arguments: object) -> Any:  # noqa: ANN401 - as above
+        # Ray has room for the actors it was started for; those that come later are not counted.
         room = {} if len(self._actors) < self._room else {"num_cpus": 0}
-        kind = self._classes[name == FUSION].options(**room)
-        actor = kind.remote(self._config_json, self._digest, name, self.wires.to_json(), generation)
-        self._actors[name] = actor
-        self._pending[actor.open.remote()] = (name, generation, "opened")
+        actor = kind.options(**room).remote(*arguments)
+        self._actors.append(actor)
+        return actor
 
-    def run(self, name: str, generation: int, arguments: dict[str, Any]) -> None:
-        self._pending[self._actors[name].run.remote(arguments)] = (name, generation, "ended")
+    def call(self, actor: Any, method: str, *arguments: object) -> Any:  # noqa: ANN401 - as above
+        """Asks for a method of it; `ready` has the answer."""
+        return getattr(actor, method).remote(*arguments)
 
-    def lose(self, names: list[str]) -> None:
-        """Tells the fusion actor that these inputs will not come back."""
-        if FUSION in self._actors:
-            self._pending[self._actors[FUSION].lose.remote(names)] = (FUSION, -1, "told")
-
-    def change(self, config_json: str) -> None:
-        """The config of the actors to come; those that live keep theirs."""
-        self._config_json = config_json
-
-    def vacate(self, names: list[str]) -> None:
-        """Tells the fusion actor which inputs nobody feeds just now."""
-        if FUSION in self._actors:
-            self._pending[self._actors[FUSION].vacate.remote(names)] = (FUSION, -1, "told")
-
-    def kill(self, name: str) -> None:
+    def kill(self, actor: Any) -> None:  # noqa: ANN401 - as above
         """At once, whatever it is doing."""
-        actor = self._actors.pop(name, None)
-        if actor is not None:
-            self._ray.kill(actor, no_restart=True)
-        self._pending = {ref: about for ref, about in self._pending.items() if about[0] != name}
+        if actor in self._actors:
+            self._actors.remove(actor)
+        self._ray.kill(actor, no_restart=True)
 
-    def check(self) -> None:
-        """Raises SensoriumError if anything of this process and its descendants can be reached from another machine."""
-        refuse_open_ports(os.getpid())
-
-    def messages(self) -> Iterator[Message]:
-        """What has become of the actors since the last call; does not wait. Raises StageLost."""
+    def ready(self, refs: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """What has been answered; does not wait. Raises StageLost."""
         for pid, name in self._needed.items():
             if not _lives(pid):
                 raise StageLost(f"Ray's {name} died")
-        if not self._pending:
+        if not refs:
             return
-        ready, _ = self._ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
-        for ref in ready:
-            about = self._pending.pop(ref, None)
-            if about is not None:
-                yield from self._message(ref, *about)
+        found, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=0)
+        for ref in found:
+            try:
+                yield ref, self._ray.get(ref)
+            except self._ray.exceptions.RayError as error:
+                # Ray has long texts about a dead actor; which one it was, the crew knows.
+                yield ref, death(type(error).__name__)
 
-    def close(self, patience_s: float) -> None:
-        """Asks all to stop, waits so long for those that run, ends the runtime."""
+    def close(self) -> None:
+        """Ends every process and the runtime."""
         if not all(_lives(pid) for pid in self._needed):
             return  # whoever would be asked waits for one that is gone
-        told = [actor.stop.remote() for actor in self._actors.values()]
-        running = [ref for ref, about in self._pending.items() if about[2] == "ended"]
-        if told:
-            self._ray.wait([*told, *running], num_returns=len(told) + len(running), timeout=patience_s)
-        for name in list(self._actors):
-            self.kill(name)
+        for actor in list(self._actors):
+            self.kill(actor)
         self._ray.shutdown()
-
-    def _message(self, ref: Any, name: str, generation: int, what: Literal["opened", "ended", "told"]) -> Iterator[Message]:  # noqa: ANN401
-        try:
-            values = self._ray.get(ref)
-        except self._ray.exceptions.RayError as error:
-            # Ray has long texts about a dead actor; which one it was, the name says.
-            yield Message(name=name, generation=generation, what="failed", failure=death(type(error).__name__))
-            return
-        if "error" in values:
-            yield Message(name=name, generation=generation, what="failed", failure=Failure.from_json(values["error"]))
-        elif what != "told":
-            yield Message(name=name, generation=generation, what=what, values=values)
 
 
 NEEDED = ("gcs_server", "raylet")

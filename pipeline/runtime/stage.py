@@ -1,4 +1,4 @@
-"""Where the actors of a run live, as its engine sees it."""
+"""Where the actors of a session live, as its engine sees it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from operators.errors import SensoriumError
 from pipeline.runtime.failure import Failure
 
 FUSION = "fusion"
-"""The name of the one actor that is no source."""
+"""The name of the one actor that is no source: a seat in a process that may serve other sessions too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class StageLost(SensoriumError):
 
 
 class Stage(Protocol):
-    """Makes, opens, runs and kills actors; `pipeline.runtime.ray.RayStage` is one."""
+    """Makes, opens, runs and kills the actors of one session; `pipeline.runtime.ray.SessionStage` is one."""
 
     def make(self, name: str, generation: int) -> None:
         """Starts an actor and opens it."""
@@ -47,6 +47,10 @@ class Stage(Protocol):
 
     def vacate(self, names: list[str]) -> None:
         """Tells the fusion actor which inputs nobody feeds just now."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """Asks it to end in order: its end will be a message."""
         ...
 
     def kill(self, name: str) -> None:

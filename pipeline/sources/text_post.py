@@ -23,18 +23,27 @@ from pipeline.ports import Wanted
 
 
 class Post(TextFeed):
-    """port: of 127.0.0.1. token_file: default ~/.local/state/sensorium/token. max_bytes: longer texts are refused and counted."""
+    """port: of 127.0.0.1; 0: any that is free, which `doors` tells. token_file: default ~/.local/state/sensorium/token.
+
+    max_bytes: longer texts are refused and counted.
+    """
 
     def __init__(self, *, port: int, token_file: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        super().__init__(f"http port {port}", max_bytes=max_bytes, exclusive=True)
+        super().__init__(f"http port {port or 'any'}", max_bytes=max_bytes, exclusive=True)
         self._port, self._token_file = checked_port(port), token_file or token_path()
+        self._serving: _Serving | None = None
 
     def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> _Serving:
         token = read_token(self.label, self._token_file)
         try:
-            return _Serving(self._port, token, TextBox(now_ns, self.max_bytes), self.max_bytes)
+            self._serving = _Serving(self._port, token, TextBox(now_ns, self.max_bytes), self.max_bytes)
         except OSError as error:
             raise SourceError(self.label, f"{LOOPBACK}:{self._port} cannot be listened on ({error.strerror})") from None
+        return self._serving
+
+    def doors(self) -> Mapping[str, str]:
+        """Where it takes texts just now: nowhere before it is connected."""
+        return {"text": self._serving.address} if self._serving is not None and self._serving.alive() else {}
 
 
 class _Serving(BoxConnection):
@@ -44,7 +53,8 @@ class _Serving(BoxConnection):
 
         Handler.box, Handler.token, Handler.max_bytes = box, token, max_bytes
         self._server = LoopbackServer(port, Handler)
-        super().__init__(box, f"POST http://{LOOPBACK}:{self._server.port}/text")
+        self.address = f"http://{LOOPBACK}:{self._server.port}/text"
+        super().__init__(box, f"POST {self.address}")
 
     def alive(self) -> bool:
         return self._server.alive()

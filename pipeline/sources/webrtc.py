@@ -39,7 +39,8 @@ MS = 1_000_000
 class Browser(Live):
     """Streams "video", "audio" and "text". A click on another page, or again, takes the place of the one before.
 
-    port: of 127.0.0.1. token_file: default ~/.local/state/sensorium/token. stall_ms: so long without anything and the browser is gone.
+    port: of 127.0.0.1; 0: any that is free, which `doors` tells. token_file: default ~/.local/state/sensorium/token.
+    stall_ms: so long without anything and the browser is gone.
     """
 
     def __init__(self, *, port: int = 8703, token_file: Path | None = None, stall_ms: float = 1500.0) -> None:
@@ -49,7 +50,7 @@ class Browser(Live):
             "text": StreamRules(kind="text", quiet_ns=QUIET_NS),
         }
         policy = LinkPolicy(first_ns=50 * MS, most_ns=200 * MS, stall_ns=round(stall_ms * MS))
-        super().__init__(f"browser port {checked_port(port)}", streams, exclusive=False, policy=policy)
+        super().__init__(f"browser port {checked_port(port) or 'any'}", streams, exclusive=False, policy=policy)
         self._port, self._token_file = port, token_file or token_path()
         self._site: _Site | None = None
 
@@ -64,6 +65,11 @@ class Browser(Live):
             peer.close()
             raise DeviceNotFound(self.label, "a browser offers to send, and then nothing comes")
         return peer
+
+    def doors(self) -> Mapping[str, str]:
+        """Where it takes a browser's offer (SDP) just now: nowhere before it is connected."""
+        site = self._site
+        return {"offer": site.offers} if site is not None and site.alive() else {}
 
     def close(self) -> None:
         super().close()
@@ -91,9 +97,9 @@ class _Site:
         except OSError as error:
             self._loop.close()
             raise SourceError(label, f"{LOOPBACK}:{port} cannot be listened on ({error.strerror})") from None
-        self.door = _door(
-            token_file.with_name(f"browser-{self._server.port}.html"), f"http://{LOOPBACK}:{self._server.port}/?token={self.token}"
-        )
+        address = f"http://{LOOPBACK}:{self._server.port}"
+        self.offers = f"{address}/offer"
+        self.door = _door(token_file.with_name(f"browser-{self._server.port}.html"), f"{address}/?token={self.token}")
 
     def alive(self) -> bool:
         return self._server.alive()

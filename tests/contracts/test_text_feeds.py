@@ -4,6 +4,7 @@ import http.client
 import os
 import socket
 import subprocess
+from urllib.parse import urlsplit
 
 import pytest
 from listening import Listening
@@ -269,6 +270,20 @@ def test_a_port_that_is_taken_is_told_and_tried_again(tmp_path):
         until(lambda: any("cannot be listened on" in line for line in listening.source.news()), 5)
         holder.close()
         listening.live()
+
+
+def test_a_source_on_any_free_port_tells_where_it_takes_text(tmp_path):
+    source = Post(port=0, token_file=token_file(tmp_path))
+    assert source.doors() == {}
+    with Listening(source) as heard:
+        heard.live()
+        where = urlsplit(source.doors()["text"])
+        client = http.client.HTTPConnection(where.hostname, where.port, timeout=5)
+        client.request("POST", where.path, b"by the door", {"Authorization": f"Bearer {TOKEN}"})
+        assert client.getresponse().status == 204
+        client.close()
+        until(lambda: heard.texts() == ["by the door"], 5)
+    assert source.doors() == {}
 
 
 def test_a_broker_that_is_killed_is_waited_for(tmp_path, monkeypatch):

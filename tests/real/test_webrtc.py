@@ -69,6 +69,20 @@ def click(chromium, address, script=""):
     return page
 
 
+def test_a_source_on_any_free_port_tells_where_it_takes_an_offer(tmp_path):
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN)
+    source = Browser(port=0, token_file=token)
+    with Listening(source):
+        until(source.doors, 10, "a door")
+        offer = urllib.request.Request(source.doors()["offer"], b"v=0", {"Authorization": "Bearer wrong"}, method="POST")
+        with pytest.raises(HTTPError, match="401") as refused:
+            urllib.request.urlopen(offer, timeout=10)
+        refused.value.close()
+    assert source.doors() == {}
+
+
 def address(source):
     return f"http://127.0.0.1:{source._port}/?token={TOKEN}"
 

@@ -49,6 +49,9 @@ class Stage:
     def vacate(self, names: list[str]) -> None:
         self.orders.append(("vacate", *names))
 
+    def stop(self, name: str) -> None:
+        self.orders.append(("stop", name))
+
     def kill(self, name: str) -> None:
         self.orders.append(("kill", name))
 
@@ -63,13 +66,13 @@ class Stage:
 
 
 class Mail:
-    """Nobody writes, so after 5 s a running actor counts as hung; a look takes its 20 ms."""
+    """Nobody writes, so after 5 s a running actor counts as hung; a look takes 20 ms."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
 
     def messages(self, timeout_ms: int) -> Iterator[dict[str, Any]]:
-        self.clock.sleep_until(self.clock.now_ns() + timeout_ms * MS)
+        self.clock.sleep_until(self.clock.now_ns() + 20 * MS)
         return iter(())
 
 
@@ -80,28 +83,27 @@ class Story:
         self.clock = FakeClock()
         self.stage = Stage(self.clock)
         plan = FakePlan({"cam": Script([]), "mic": Script([])}, speed=1)
-        job = Job(config_json="", digest="", folder="", asked_ns=0, epoch_ns=epoch_ns)
+        job = Job(session="story", config_json="", digest="", epoch_ns=epoch_ns)
         self.said: list[dict[str, Any]] = []
         laps = Laps(self.clock, 0)
         self.engine = Engine(plan, job, self.stage, Mail(self.clock), self.clock, self.said.append, random.Random(1), laps)
-        self.looks: list[Any] = []
+        self.begun = False
         self.changes: list[Any] = []
 
     def follow(self, *names: str) -> Any:
         """A deed: these are the sources from now on."""
         return lambda: self.changes.append(FakePlan({name: Script([]) for name in names}, speed=1))
 
-    def run(self, *deeds: Any, looks: int = 10) -> list[tuple[Any, ...]]:
+    def run(self, *deeds: Any, looks: int = 15) -> list[tuple[Any, ...]]:
         """Each deed is done before a look of its own, then so many looks are taken; gives the orders."""
-        left = iter([*deeds, *[lambda: None] * looks])
-
-        def stop() -> bool:
-            deed = next(left, None)
-            if deed is not None:
-                deed()
-            return deed is None
-
-        self.engine.run(stop, lambda: self.changes.pop(0) if self.changes else None)
+        if not self.begun:
+            self.begun = True
+            self.engine.begin()
+        for deed in [*deeds, *[nothing] * looks]:
+            deed()
+            self.engine.step()
+            if self.changes:
+                self.engine.change(self.changes.pop(0))
         return self.stage.orders
 
     def fails(self, name: str, failure: Failure, generation: int = 0) -> Any:
@@ -109,7 +111,7 @@ class Story:
         return lambda: self.stage.next.append(message)
 
     def state(self) -> str:
-        return [line["status"]["state"] for line in self.said if line["type"] == "status"][-2]
+        return [line["status"]["state"] for line in self.said if line["type"] == "status"][-1]
 
 
 def nothing() -> None:

@@ -90,3 +90,10 @@ def test_nothing_is_promised_before_the_session():
     assert shifted(Watermark(stream="a", time_ns=5), -10) == Watermark(stream="a", time_ns=0)
     lost = Dropped(stream="a", reason="late", start_ns=5)
     assert shifted(lost, -10) is lost
+
+
+def test_a_source_that_can_be_sent_to_tells_its_doors_and_others_have_none():
+    plan = TwoInputs()
+    assert Intake(plan, "me").doors() == {}
+    plan.source.doors = lambda: {"text": "http://127.0.0.1:1/text"}
+    assert Intake(plan, "me").doors() == {"text": "http://127.0.0.1:1/text"}
