@@ -118,7 +118,7 @@ export class Actions {
   #about() {
     const chosen = this.configs.find(each => each.name === by("start-config").value);
     const sources = Array.isArray(chosen?.sources) ? chosen.sources : Object.keys(chosen?.sources ?? {});
-    say(by("start-about"), chosen ? [chosen.title, sources.length && `Sources: ${sources.join(", ")}.`, chosen.model && `Model: ${chosen.model}.`].filter(Boolean).join(" ") : "");
+    say(by("start-about"), chosen ? [chosen.title && `${chosen.title.replace(/\.$/, "")}.`, sources.length && `Sources: ${sources.join(", ")}.`, chosen.model && `Model: ${chosen.model}.`].filter(Boolean).join(" ") : "");
   }
 
   async #go() {

@@ -42,13 +42,17 @@ export function keep(parent, items, key, make, update) {
   for (const child of old.values()) child.remove();
 }
 
-/** A canvas as large as its box, in device pixels; gives its pen in CSS pixels. */
-export function pen(canvas) {
-  const scale = Math.min(devicePixelRatio || 1, 3), { clientWidth: width, clientHeight: height } = canvas;
-  const wide = Math.round(width * scale), high = Math.round(height * scale);
+const TYPE_PX = 15;
+/** How much larger the page's type is than usual: on a wall screen what is drawn grows with it. */
+export const enlarged = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / TYPE_PX;
+
+/** A canvas as large as its box, in device pixels; gives its pen, and its size in units of which each is `unit` CSS pixels. */
+export function pen(canvas, unit = 1) {
+  const scale = Math.min(devicePixelRatio || 1, 3), { clientWidth, clientHeight } = canvas;
+  const wide = Math.round(clientWidth * scale), high = Math.round(clientHeight * scale);
   if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
-  const context = canvas.getContext("2d");
-  context.setTransform(scale, 0, 0, scale, 0, 0);
+  const context = canvas.getContext("2d"), width = clientWidth / unit, height = clientHeight / unit;
+  context.setTransform(scale * unit, 0, 0, scale * unit, 0, 0);
   context.clearRect(0, 0, width, height);
   return { context, width, height };
 }

@@ -21,7 +21,10 @@ export class Live {
     this.line = new Line(() => `${path(this.name)}/live?after=${this.moments.decisions.at(-1)?.id ?? "0"}`, {
       message: message => this.#message(message),
       picture: (header, jpeg) => this.#picture(header, jpeg),
-      change: changed,
+      change: () => {
+        if (this.line?.state === "broken") this.moments.lookAway(this.clock.now());
+        changed();
+      },
     });
     this.#follow();
   }
@@ -133,6 +136,7 @@ export class Live {
   #follow() {
     if (!this.facts.replay || this.shelf) return;
     this.shelf = new Shelf(this.facts.replay, this.moments);
+    this.moments.why = "packets are not shown in a replay";
     this.shelf.texts();
     this.following = setInterval(() => {
       if (this.line.state !== "open" || !this.decision || this.ended) return;

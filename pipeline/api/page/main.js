@@ -11,7 +11,7 @@ import { Sender } from "./sender.js";
 import { Stage } from "./stage.js";
 
 const LOOK_MS = 5000, LIST_MS = 15000;
-const house = { sessions: [], recordings: [], engine: null, service: null, shut: "", known: false };
+const house = { sessions: [], recordings: [], engine: null, service: null, shut: "", known: false, states: "" };
 const stage = new Stage();
 const sender = new Sender(() => changed());
 const actions = new Actions({ model: () => stage.model, sender, open, refresh });
@@ -26,6 +26,9 @@ function heard(message) {
 }
 
 function listed(sessions) {
+  const states = sessions.map(each => `${each.session} ${each.status?.state}`).join();
+  if (states !== house.states) look();
+  house.states = states;
   const had = new Set(house.sessions.filter(runs).map(each => each.session));
   house.sessions = sessions;
   house.known = true;
@@ -122,10 +125,10 @@ function drawHead() {
 
   const recorded = house.sessions.filter(each => runs(each) && each.status?.recording === "on").map(each => each.session);
   show(by("recording-flag"), recorded.length);
-  say(by("recording-text"), `Recording ${recorded.join(", ")}`);
+  say(by("recording-text"), `Recording ${recorded.join(", ")}${isLost ? ", when last heard" : ""}`);
   const model = stage.model;
   by("stage").classList.toggle("is-recording", Boolean(model?.isRecording));
-  document.title = `${recorded.length ? "● Recording – " : ""}${isLost ? "Disconnected – " : ""}${model ? `${model.name} – ` : ""}Sensorium`;
+  document.title = `${isLost ? "Disconnected – " : recorded.length ? "● Recording – " : ""}${model ? `${model.name} – ` : ""}Sensorium`;
 
   const cores = house.engine?.cores;
   show(by("cores"), cores);
@@ -159,9 +162,9 @@ function drawRail() {
   });
   keep(by("recordings"), house.recordings, each => each.name, each => item("recording", each.name), (made, each) => {
     const link = made.firstElementChild;
-    say(link.children[1], each.state === "complete" ? clock(each.length_ns) : each.state);
+    say(link.children[1], each.state === "complete" ? "" : each.state);
     link.children[1].className = `word ${each.state === "complete" ? "" : "degraded"}`;
-    say(link.children[2], [each.created && when(each.created), bytes(each.bytes)].filter(Boolean).join(" · "));
+    say(link.children[2], [clock(each.length_ns), each.created && when(each.created), bytes(each.bytes)].filter(Boolean).join(" · "));
     current(link, "recording", each.name);
   });
   const count = house.sessions.filter(runs).length;

@@ -36,7 +36,7 @@ export class SessionClock {
 
 export class Moments {
   constructor() {
-    Object.assign(this, { decisions: [], ids: new Set(), texts: [], inputs: {}, levels: {}, newest: 0 });
+    Object.assign(this, { decisions: [], ids: new Set(), texts: [], inputs: {}, levels: {}, newest: 0, blind: [], blindFrom: 0, why: "not watched" });
   }
 
   decision(decision) {
@@ -55,10 +55,25 @@ export class Moments {
     lane.spans.push(...spans);
     lane.lost.push(...lost);
     const end = spans.at(-1)?.[1] ?? 0;
+    if (spans.length && this.blindFrom !== null) {
+      this.blind.push([this.blindFrom, spans[0][0]]);
+      this.blindFrom = null;
+    }
     lane.spans.splice(0, first(lane.spans, span => span[1] > end - KEPT_NS));
     lane.spans.splice(0, Math.max(0, lane.spans.length - MOST));
     lane.lost.splice(0, Math.max(0, lane.lost.length - 500));
     return end;
+  }
+
+  /** From then on nothing is told of packets, until marks come again: what is not known is no gap. */
+  lookAway(ns) {
+    this.blindFrom ??= ns;
+  }
+
+  /** The stretches of [from, to) of whose packets nothing is known. */
+  unknown(from, to) {
+    const all = this.blindFrom === null ? this.blind : [...this.blind, [this.blindFrom, Infinity]];
+    return all.map(([start, end]) => [Math.max(from, start), Math.min(to, end)]).filter(([start, end]) => end > start);
   }
 
   level({ source = "", stream, at_ns, rms_db, peak_db }) {
@@ -111,7 +126,7 @@ export class Moments {
 }
 
 /** Stretches of [from, to) in which nothing came though something should have: longer than three usual steps and 0.25 s. */
-export function gaps(spans, from, to) {
+export function gaps(spans, from, to, unknown = []) {
   const seen = spans.slice(Math.max(0, first(spans, span => span[1] > from) - 1));
   if (seen.length < 8) return [];
   const steps = seen.slice(1).map((span, place) => span[0] - seen[place][0]).sort((a, b) => a - b);
@@ -121,7 +136,7 @@ export function gaps(spans, from, to) {
     if (seen[place][0] - seen[place - 1][1] > least) found.push([Math.max(from, seen[place - 1][1]), Math.min(to, seen[place][0])]);
   }
   if (to - seen.at(-1)[1] > least) found.push([Math.max(from, seen.at(-1)[1]), to]);
-  return found.filter(([start, end]) => end > start);
+  return found.filter(([start, end]) => end > start && !unknown.some(each => each[0] < end && each[1] > start));
 }
 
 /** The place of the first that is so, of a list in which all before are not; its length if none is. */

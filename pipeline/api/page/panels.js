@@ -10,8 +10,9 @@ const swatch = (labels, label) => `swatch label-${Math.max(0, labels.indexOf(lab
 
 // -- the decision
 
-export function decision(found, labels, when) {
-  say(by("decided-when"), found ? `${clock(found.start_ns)}${found.revision ? ", revised" : ""}${when}` : "none yet");
+/** when: how old it is, if that must be said; none: what is said where there is none. */
+export function decision(found, labels, when, none) {
+  say(by("decided-when"), found ? `${clock(found.start_ns)}${found.revision ? ", revised" : ""}${when}` : none);
   const scores = labels.map(label => ({ label, score: found?.scores[label] ?? 0, is: found?.label === label }));
   keep(by("scores"), scores, each => each.label, each => bar(each.label, swatch(labels, each.label)), (row, each) => {
     fill(row, 0, each.score, each.score.toFixed(2));

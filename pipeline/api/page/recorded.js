@@ -19,6 +19,7 @@ export class Recorded {
   constructor(facts, changed) {
     Object.assign(this, { name: facts.name, facts, changed, at: 0, labels: [], inputs: {}, whole: false, problem: facts.problem ?? "" });
     this.moments = new Moments();
+    this.moments.why = "packets are not shown in a recording";
     this.shelf = new Shelf(facts.name, this.moments);
     this.ready = this.#open();
   }
@@ -75,10 +76,12 @@ export class Recorded {
   }
 
   #learn() {
-    const one = this.moments.decisions[0];
-    if (!one) return;
+    const one = this.moments.decisions[0], streams = Object.entries(this.facts.streams ?? {});
+    if (!one) { // imported, or killed at once
+      this.inputs = Object.fromEntries(streams.map(([stream, kind]) => [stream.split(".").at(-1), kind]));
+      return;
+    }
     this.labels = Object.keys(one.scores);
-    const streams = Object.entries(this.facts.streams ?? {});
     const kindOf = name => KINDS.includes(name) ? name : streams.find(([stream]) => stream.split(".").at(-1) === name)?.[1] ?? "series";
     this.inputs = Object.fromEntries(Object.keys(one.presence).map(name => [name, kindOf(name)]));
   }

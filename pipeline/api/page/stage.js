@@ -69,7 +69,7 @@ export class Stage {
   #now(model) {
     const found = model.decision, to = model.to, stale = model.stale;
     const late = found && model.kind === "live" && !model.ended && !stale && to - found.end_ns > 3 * S;
-    panels.decision(found, model.labels, stale ? `, ${stale.toLowerCase()}` : late ? `, ${span(to - found.end_ns)} ago` : "");
+    panels.decision(found, model.labels, stale ? `, ${stale.toLowerCase()}` : late ? `, ${span(to - found.end_ns)} ago` : "", model.kind === "recorded" ? "none of this moment" : "none yet");
     panels.verdict(late ? undefined : found, model.labels);
     panels.picture(model.picture, this.#pictureSays(model, stale, to));
     const name = Object.keys(model.inputs).map(input => model.levelOf(input)).find(Boolean);

@@ -1,6 +1,6 @@
 // The aligned timeline: a lane for each input, one for the decisions; its key, and the values of a moment in words.
 
-import { colour, h, keep, labelColour, pen, say } from "./dom.js";
+import { colour, enlarged, h, keep, labelColour, pen, say } from "./dom.js";
 import { clock, counts, ms, S, span } from "./format.js";
 import { gaps, SHOWN_NS } from "./moments.js";
 
@@ -13,8 +13,8 @@ export class Timeline {
   constructor(canvas, key, looked) {
     Object.assign(this, { canvas, key, x: null });
     const at = event => {
-      const box = canvas.getBoundingClientRect(), x = event.clientX - box.left;
-      looked(x < LEFT ? null : -SHOWN_NS * (1 - (x - LEFT) / Math.max(1, box.width - LEFT)));
+      const box = canvas.getBoundingClientRect(), left = LEFT * enlarged(), x = event.clientX - box.left;
+      looked(x < left ? null : -SHOWN_NS * (1 - (x - left) / Math.max(1, box.width - left)));
     };
     canvas.addEventListener("pointermove", at);
     canvas.addEventListener("pointerdown", at);
@@ -24,11 +24,9 @@ export class Timeline {
   /** inputs: {name: kind}; to: the right edge, in session time; cursor: a moment, or null; stale: nothing new comes. */
   draw({ moments, inputs, labels, levelOf, to, cursor, stale }) {
     const names = Object.keys(inputs), height = names.length * (LANE + GAP) + DECISIONS + AXIS;
-    if (this.canvas.dataset.lanes !== String(names.length)) {
-      this.canvas.dataset.lanes = names.length;
-      this.canvas.style.height = `${height}px`;
-    }
-    const { context, width } = pen(this.canvas), from = to - SHOWN_NS;
+    const unit = enlarged(), wanted = `${height * unit}px`;
+    if (this.canvas.style.height !== wanted) this.canvas.style.height = wanted;
+    const { context, width } = pen(this.canvas, unit), from = to - SHOWN_NS;
     const view = { context, from, to, width, x: ns => LEFT + (ns - from) / SHOWN_NS * (width - LEFT) };
     context.font = `12px ${colour("font")}`;
     context.textBaseline = "middle";
@@ -90,10 +88,18 @@ function grid({ context, from, to, width, x }, height) {
   }
 }
 
+/** The ground of a lane, from the session's beginning on. */
+function well({ context, x, width }, top, height) {
+  const left = Math.max(LEFT, x(0));
+  context.fillStyle = colour("well");
+  context.fillRect(left, top, width - left, height);
+}
+
 function lane(view, top, { name, kind, moments, level, decisions }) {
   const { context, from, to, x } = view, { spans = [], lost = [] } = moments.inputs[name] || {};
-  context.fillStyle = colour("well");
-  context.fillRect(LEFT, top, view.width - LEFT, LANE);
+  well(view, top, LANE);
+  const unknown = moments.unknown(from, to), isShown = kind === "text" ? moments.texts.length : level;
+  for (const [start, end] of isShown && moments.blindFrom === 0 ? [] : unknown) blind(view, top, x(start), x(end), moments.why);
   presence(view, top, name, decisions);
   if (level) envelope(view, top, moments.levelsIn(level, from, to));
   context.fillStyle = colour("packet");
@@ -105,11 +111,20 @@ function lane(view, top, { name, kind, moments, level, decisions }) {
       if (end >= from && start <= to) context.fillRect(x(start), middle, Math.max(1, x(end) - x(start) - (kind === "video" ? 0.35 : 0)), high);
     }
     context.strokeStyle = colour("warn");
-    for (const [start, end] of gaps(spans, from, to)) hatch(view, x(start), top + 8, x(end) - x(start), LANE - 10);
+    for (const [start, end] of gaps(spans, from, to, unknown)) hatch(view, x(start), top + 8, x(end) - x(start), LANE - 10);
   }
   for (const [at, reason] of lost) {
     if (at >= from && at <= to) mark(context, x(at), top + LANE - 6, reason === LATE);
   }
+}
+
+/** While this page did not look nothing was told of packets. */
+function blind({ context }, top, left, right, why) {
+  context.fillStyle = colour("panel");
+  context.fillRect(left, top + 4, right - left - 1, LANE - 4);
+  context.fillStyle = colour("muted");
+  context.textAlign = "left";
+  context.fillText(fitted(context, why, right - left - 12), left + 6, top + LANE / 2 + 3);
 }
 
 /** The strip on top of a lane: how the stream was in each decision. */
@@ -118,7 +133,7 @@ function presence({ context, x }, top, name, decisions) {
     const how = PRESENCE[said[name]];
     context.fillStyle = colour(how || "ok");
     context.globalAlpha = how ? 1 : 0.45;
-    context.fillRect(x(start), top, Math.max(1, x(end) - x(start) + 0.4), 4);
+    context.fillRect(x(start), top, Math.max(1, x(end) - x(start) + 0.8), 4);
   }
   context.globalAlpha = 1;
 }
@@ -200,8 +215,7 @@ function hatch({ context }, left, top, width, height) {
 /** As high as the label's score; a run of one label has its name in it. Under them: which were revised. */
 function verdicts(view, top, decisions, labels) {
   const { context, x } = view, high = DECISIONS - 12;
-  context.fillStyle = colour("well");
-  context.fillRect(LEFT, top, view.width - LEFT, DECISIONS);
+  well(view, top, DECISIONS);
   let run = null;
   const named = () => {
     const wide = run ? Math.min(view.width, x(run.end)) - Math.max(LEFT, x(run.start)) : 0;
@@ -213,7 +227,7 @@ function verdicts(view, top, decisions, labels) {
   for (const each of decisions) {
     const score = each.scores[each.label] ?? 1, left = x(each.start_ns);
     context.fillStyle = labelColour(labels, each.label);
-    context.fillRect(left, top + (1 - score) * (high - 4), Math.max(1, x(each.end_ns) - left + 0.4), score * (high - 4) + 4);
+    context.fillRect(left, top + (1 - score) * (high - 4), Math.max(1, x(each.end_ns) - left + 0.8), score * (high - 4) + 4);
     if (each.revision) {
       context.fillStyle = colour("ink");
       context.fillRect(left, top + high, Math.max(2, x(each.end_ns) - left), 2);
