@@ -83,7 +83,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
 
 @cli.command(cls=_Words)
-@click.argument("config")
+@click.argument("config", required=False)
 @_OVERRIDE
 @_INPUT
 @_MODEL
@@ -95,25 +95,43 @@ def cli(context: click.Context, debug: bool) -> None:
 @click.option("--truth", metavar="FILE", help="Score the decisions against JSON lines of start_ms, end_ms, label.")
 @click.option("--plain", is_flag=True, help="One line a decision instead of the live view.")
 @click.option("--quiet", is_flag=True, help="No decisions on the terminal; they still go to --out and to the config's sinks.")
-@click.option("--daemon", is_flag=True, help="Detach; see `sensorium status` and `sensorium stop`.")
+@click.option("--daemon", is_flag=True, help="Run it in the daemon, which is started if need be; without CONFIG only start that.")
+@click.option("--service", metavar="FILE", help="The daemon's settings; see docs/daemon.md.")
+@click.option("--attached", is_flag=True, help="Be the daemon instead of starting one, for systemd and containers.")
 @click.pass_context
-def run(context: click.Context, /, plain: bool, quiet: bool, daemon: bool, **typed: object) -> int:
+def run(
+    context: click.Context,
+    /,
+    plain: bool,
+    quiet: bool,
+    daemon: bool,
+    service: str | None,
+    attached: bool,
+    config: str | None,
+    **typed: object,
+) -> int:
     """Run CONFIG: a file, or the name of one that ships (demo, file).
 
     \b
     sensorium run demo
     sensorium run file --input talk.mp4 --speed max --out decisions.jsonl
+    sensorium run --daemon desk
     """
+    if not daemon and (service is not None or attached):
+        raise click.UsageError("--service and --attached go with --daemon")
+    if config is None and not daemon:
+        raise click.UsageError("name a CONFIG")
     with asked_to_stop() as stopping:
         try:
-            if daemon:
-                from pipeline.commands.daemon import detach
+            chosen = None if config is None else _chosen({"config": config, **typed})
+            if daemon or chosen is None:
+                from pipeline.commands.daemon import run_in_daemon
 
-                return detach(_chosen(typed), context.obj["arguments"])
+                return run_in_daemon(chosen, service, attached=attached)
             from pipeline.commands.run import run_config
 
             view: Literal["auto", "plain", "quiet"] = "quiet" if quiet else "plain" if plain else "auto"
-            return run_config(_chosen(typed), view=view, begun_ns=context.obj["begun_ns"], stopping=stopping)
+            return run_config(chosen, view=view, begun_ns=context.obj["begun_ns"], stopping=stopping)
         except KeyboardInterrupt:
             say("stopped")
             return 0
@@ -215,9 +233,9 @@ def calibrate(seconds: float, write: bool, **typed: object) -> None:
 
 @cli.command()
 @click.argument("session")
-@click.argument("file", metavar="SOURCES.YAML")
-def attach(session: str, file: str) -> None:
-    """Add the live sources of SOURCES.YAML to the running SESSION.
+@click.argument("what", metavar="SOURCES.YAML|CONFIG")
+def attach(session: str, what: str) -> None:
+    """Add the live sources of a file, or of a CONFIG that the daemon offers, to the running SESSION.
 
     \b
     sources: {door: {use: "pipeline.sources.stream:Stream", url: "rtsp://door/1"}}
@@ -225,7 +243,7 @@ def attach(session: str, file: str) -> None:
     """
     from pipeline.commands.runs import attach_sources
 
-    attach_sources(session, file)
+    attach_sources(session, what)
 
 
 @cli.command()
@@ -248,7 +266,7 @@ def devices() -> None:
 
 @cli.command()
 def status() -> None:
-    """Show the sessions that run on this machine."""
+    """Show the daemon, and the sessions that run on this machine."""
     from pipeline.commands.runs import print_status
 
     print_status()
@@ -256,11 +274,22 @@ def status() -> None:
 
 @cli.command()
 @click.argument("session", required=False)
-def stop(session: str | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="All sessions, and the daemon.")
+def stop(session: str | None, everything: bool) -> None:
     """Stop SESSION; without a name, the one that runs."""
     from pipeline.commands.runs import stop_session
 
-    stop_session(session)
+    stop_session(session, everything=everything)
+
+
+@cli.command()
+@click.argument("session", required=False)
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(1, 10_000), help="So many, the newest.")
+def logs(session: str | None, lines: int) -> None:
+    """Show what the daemon's processes said, or what concerns SESSION."""
+    from pipeline.commands.runs import print_logs
+
+    print_logs(session, lines)
 
 
 cli.add_command(replay)

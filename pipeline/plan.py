@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,8 +98,14 @@ class Plan:
         return Decider(self.model.spec.labels, temperature=self.model.spec.temperature, hold=self.config.decide.hold)
 
     def make_sinks(self) -> list[Sink]:
-        """Opens what they write to."""
-        return [part.make() for part in self.sinks]
+        """Opens what they write to: all of it or, where one raises, nothing."""
+        with ExitStack() as opened:
+            sinks: list[Sink] = []
+            for part in self.sinks:
+                sinks.append(part.make())
+                opened.callback(sinks[-1].close)
+            opened.pop_all()
+            return sinks
 
     @property
     def truth(self) -> Path | None:

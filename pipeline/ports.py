@@ -188,6 +188,13 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Bucketed(Protocol):
+    """A backend whose batches cost about the same up to `bucket` rows, so that smaller ones may be filled up to it."""
+
+    bucket: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatus:
     """What a person wants to know of one stream; counts are since the start of the run."""

@@ -20,11 +20,6 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 STREAM = "/api/sessions/{session}/decisions/stream"
 
 
-def is_stream(path: str) -> bool:
-    """Whether a path is that of an answer that has no end."""
-    return path.startswith("/api/sessions/") and path.endswith("/decisions/stream")
-
-
 def routes(house: House) -> APIRouter:
     router = APIRouter(tags=["decisions"])
 
@@ -63,6 +58,7 @@ async def events(house: House, session: str, after: str | None) -> AsyncIterator
     with house.hub.reader(session, Mailbox(frozenset({"decision", "gone"}))) as box:
         seen, missed = house.session(session), 0
         before, _ = seen.after(after, RING) if after is not None else ([], True)
+        yield "retry: 1000\n\n"  # at once, so that a browser knows that it is connected
         for decision in before:
             yield _event(Note("decision", {"decision": decision}))
         if seen.gone is not None:

@@ -27,7 +27,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN_PATHS = frozenset({"/", "/enter", "/health/live", "/health/ready"})
 """They tell nothing of any session. What / shows without a cookie is how to get in."""
 METHODS = ("GET", "POST", "DELETE")
-FAILURE_DELAY_S = 0.2
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -53,7 +52,11 @@ class Stop(Exception):
 
 
 class Guard:
-    """refused: by reason. answered: by status. proved: told the address of a connection that showed the token or the cookie."""
+    """refused: by reason. answered: by status. proved: told the address of a connection that showed the token or the cookie.
+
+    body_bytes: of a request. seconds: for it to come in, and for a piece of its answer to be taken. allowance: of a method and path:
+    for it to be answered; None: it has no end. failure_s: how long an answer to a wrong token or cookie is held back.
+    """
 
     def __init__(
         self,
@@ -65,11 +68,13 @@ class Guard:
         *,
         body_bytes: int,
         seconds: float,
-        streams: Callable[[str], bool],
+        allowance: Callable[[str, str], float | None],
         proved: Callable[[tuple[str, int]], None],
+        failure_s: float = 0.2,
     ) -> None:
         self._app, self._auth, self._origins, self._rate = app, auth, origins, rate
-        self._body_bytes, self._seconds, self._streams, self._proved, self._access = body_bytes, seconds, streams, proved, access
+        self._body_bytes, self._seconds, self._allowance, self._proved, self._access = body_bytes, seconds, allowance, proved, access
+        self._failure_s = failure_s
         self.refused: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
 
@@ -119,10 +124,10 @@ class Guard:
 
     async def _fail(self, scope: Scope, headers: dict[bytes, bytes], address: str) -> None:
         why = "wrong_token" if b"authorization" in headers else "wrong_cookie" if b"cookie" in headers else "no_token"
-        if (wait_s := self._rate.fail(address)) > 0:
-            raise Stop(429, f"too many attempts; again in {wait_s} s", "attempts", Retry_After=str(wait_s))
-        if why == "wrong_token":
-            await asyncio.sleep(FAILURE_DELAY_S)
+        if why != "no_token":
+            if (wait_s := self._rate.fail(address)) > 0:
+                raise Stop(429, f"too many attempts; again in {wait_s} s", "attempts", Retry_After=str(wait_s))
+            await asyncio.sleep(self._failure_s)
         raise Stop(401, "the token is wanted (Authorization: Bearer TOKEN), or the browser's cookie", why, WWW_Authenticate="Bearer")
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, stop: Stop) -> None:
@@ -140,27 +145,27 @@ class Guard:
     # -- on its way
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        bounded, answer = _Bounded(receive, self._body_bytes), _Answer()
+        body, answer = _Body(receive, self._body_bytes, self._seconds), _Answer()
 
         async def sending(message: Message) -> None:
-            if bounded.exceeded:
+            if body.stop is not None:
                 return  # what the app says to a body that was cut off
             message = self._sent(scope, message, answer)
             async with asyncio.timeout(self._seconds):  # who does not read what is sent does not hold a task for ever
                 await send(message)
 
-        endless = scope["type"] == "websocket" or self._streams(scope["path"])
+        endless = scope["type"] == "websocket"
+        allowed_s = None if endless else self._allowance(scope["method"], scope["path"])
         stop: Stop | None = None
         try:
-            async with asyncio.timeout(None if endless else self._seconds):
-                await self._app(scope, bounded, sending)
+            async with asyncio.timeout(allowed_s):
+                await self._app(scope, receive if endless else body, sending)
         except TimeoutError:
-            stop = Stop(504, f"this took longer than {self._seconds:g} s", "slow")
+            stop = Stop(504, f"this took longer than {allowed_s or self._seconds:g} s", "slow")
         except Exception as error:
             log.error("internal error", exc_info=error, extra={"facts": {"path": scope["path"]}})
             stop = Stop(500, "internal error; the daemon's log has it (sensorium logs)", "internal")
-        if bounded.exceeded:
-            stop = Stop(413, f"at most {self._body_bytes} bytes are taken", "body")
+        stop = body.stop or stop
         if stop is not None:
             await self._give_up(scope, receive, send, stop, answer)
 
@@ -194,19 +199,31 @@ class _Answer:
     finished: bool = False
 
 
-class _Bounded:
-    """receive() of at most so many bytes of body; what is longer looks like a client that went away."""
+class _Body:
+    """receive() of a body of at most so many bytes, that comes in time; of any other the app hears that the client went away."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
-        self._receive, self._left = receive, most
-        self.exceeded = False
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+        self._receive, self._most, self._left, self._seconds = receive, most, most, seconds
+        self._until_s = asyncio.get_running_loop().time() + seconds
+        self._whole = False
+        self.stop: Stop | None = None
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            self.exceeded |= self._left < 0
-        return {"type": "http.disconnect"} if self.exceeded else message
+        if self._whole:
+            return await self._receive()  # waits for the client to leave
+        if self.stop is None:
+            try:
+                async with asyncio.timeout_at(self._until_s):
+                    message = await self._receive()
+            except TimeoutError:
+                self.stop = Stop(408, f"the request did not come in within {self._seconds:g} s", "slow_body")
+            else:
+                self._left -= len(message.get("body", b""))
+                self._whole = not message.get("more_body", False)
+                if self._left >= 0:
+                    return message
+                self.stop = Stop(413, f"at most {self._most} bytes are taken", "body")
+        return {"type": "http.disconnect"}
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:

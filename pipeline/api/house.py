@@ -32,11 +32,6 @@ class House:
     page: Path = PAGE
     metrics: Callable[[], bytes] = lambda: b""
 
-    @property
-    def patience_s(self) -> float:
-        """How long the supervisor may take for an answer: less than a request may."""
-        return max(0.5, self.service.limits.seconds - 0.5)
-
     def session(self, name: str, *, running: bool = False) -> Seen:
         """Raises Refused (404), for one that has ended, too, where it must be running."""
         seen = self.hub.sessions.get(name)

@@ -12,7 +12,6 @@ from pipeline.api.access import Access
 from pipeline.api.app import make_app
 from pipeline.api.auth import Auth
 from pipeline.api.connections import Places
-from pipeline.api.decisions import is_stream
 from pipeline.api.guard import Guard
 from pipeline.api.house import House
 from pipeline.api.hub import Hub
@@ -20,6 +19,7 @@ from pipeline.api.latencies import Latencies
 from pipeline.api.link import Link
 from pipeline.api.metrics import Metrics
 from pipeline.api.origins import Origins
+from pipeline.api.patience import allowance
 from pipeline.api.rate import Rate
 from pipeline.api.server import Server, address_of, context_of, listen, url_of
 from pipeline.api.view import View
@@ -94,7 +94,7 @@ class Process:
             Rate(limits.per_minute, clock.now_ns),
             Access(clock.now_ns),
             proved=places.proved,
-            streams=is_stream,
+            allowance=allowance(limits.seconds),
             body_bytes=limits.body_kb << 10,
             seconds=limits.seconds,
         )
@@ -103,5 +103,5 @@ class Process:
 
 
 async def _read(link: Link, hub: Hub) -> None:
-    while (message := await link.message()) is not None:
+    while (message := await link.message()) is not None and message.get("type") != "close":
         hub.take(message)

@@ -44,9 +44,9 @@ class Buckets:
 class Rate:
     """Requests, and among them failed attempts to get in, of each address."""
 
-    def __init__(self, per_minute: int, now_ns: Callable[[], int]) -> None:
+    def __init__(self, per_minute: int, now_ns: Callable[[], int], *, failures_per_minute: int = FAILURES_PER_MINUTE) -> None:
         self._requests = Buckets(per_minute, now_ns)
-        self._failures = Buckets(FAILURES_PER_MINUTE, now_ns)
+        self._failures = Buckets(failures_per_minute, now_ns)
 
     def take(self, name: str) -> int:
         return self._requests.take(name)

@@ -13,6 +13,7 @@ from pipeline.api import shelf
 from pipeline.api.answers import Decisions, Done, Levels, Problem, Recording, Replay, Texts
 from pipeline.api.house import House
 from pipeline.api.hub import Refused
+from pipeline.api.patience import ASK_S
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 MOST = 10_000
@@ -57,13 +58,13 @@ def routes(house: House) -> APIRouter:
     @router.delete("/api/recordings/{recording}", summary="Delete it altogether; the answer says what is gone", responses=NOT_FOUND)
     async def purge(recording: str) -> Done:
         await desk.do(lambda: store.about(recording))
-        answer = await house.hub.ask({"purge": {"recording": recording}}, house.patience_s)
+        answer = await house.hub.ask({"purge": {"recording": recording}}, ASK_S)
         return Done(done=str(answer.get("done", "")), **dict(answer.get("values") or {}))
 
     @router.post("/api/recordings/{recording}/replay", status_code=201, summary="Replay it as a session", responses=NOT_FOUND)
     async def replay(recording: str, replay: Replay) -> Done:
         await desk.do(lambda: store.open(recording))
-        answer = await house.hub.ask({"replay": {"recording": recording, **replay.model_dump()}}, house.patience_s)
+        answer = await house.hub.ask({"replay": {"recording": recording, **replay.model_dump()}}, ASK_S)
         return Done(done=str(answer.get("done", "")), **dict(answer.get("values") or {}))
 
     @router.get("/api/recordings/{recording}/decisions", summary="Its decisions in a span", responses=NOT_FOUND)

@@ -10,6 +10,7 @@ from pipeline.api import doors
 from pipeline.api.answers import Attach, Configs, Detach, Done, Presets, Problem, Record, SendText, SessionFacts, Start
 from pipeline.api.house import House
 from pipeline.api.hub import Refused
+from pipeline.api.patience import ASK_S
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem}}
 REFUSED: dict[int | str, dict[str, Any]] = {**NOT_FOUND, 409: {"model": Problem}, 503: {"model": Problem}}
@@ -20,7 +21,7 @@ def routes(house: House) -> APIRouter:
     hub = house.hub
 
     async def ask(kind: str, values: dict[str, Any]) -> dict[str, Any]:
-        return await hub.ask({kind: values}, house.patience_s)
+        return await hub.ask({kind: values}, ASK_S)
 
     @router.get("/api/configs", summary="What may be started")
     async def configs() -> Configs:
@@ -37,7 +38,7 @@ def routes(house: House) -> APIRouter:
     @router.post("/api/sessions", status_code=201, summary="Start one", responses={409: {"model": Problem}, 503: {"model": Problem}})
     async def start(start: Start) -> Done:
         """409: there is one of that name, or no such config. 503: it would break the deadlines of the others; the line has the figure."""
-        asked: dict[str, Any] = {"config": start.config, "session": start.session, "record": start.record, "set": {}}
+        asked: dict[str, Any] = {"config": start.config, "session": start.session, "record": start.record}
         return _done(await ask("start", asked))
 
     @router.get("/api/sessions/{session}", summary="One session", responses=NOT_FOUND)
@@ -67,7 +68,7 @@ def routes(house: House) -> APIRouter:
     @router.post("/api/sessions/{session}/text", summary="Say something to it", responses=REFUSED)
     async def text(session: str, text: SendText) -> Done:
         source, address = doors.door(house.session(session, running=True), "text", text.source)
-        await doors.send_text(address, text.text, house.patience_s)
+        await doors.send_text(address, text.text, house.service.limits.seconds)
         return Done(done=f"{source} has it")
 
     sdp = {"requestBody": {"required": True, "content": {"application/sdp": {"schema": {"type": "string"}}}}}
@@ -84,7 +85,7 @@ def routes(house: House) -> APIRouter:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/sdp":
             raise Refused("Content-Type: application/sdp wanted", 415)
         _, address = doors.door(house.session(session, running=True), "offer", source)
-        answer = await doors.offer(address, await request.body(), house.patience_s)
+        answer = await doors.offer(address, await request.body(), house.service.limits.seconds)
         return Response(answer, 201, media_type="application/sdp")
 
     return router

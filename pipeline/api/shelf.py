@@ -15,10 +15,11 @@ from pipeline.api.answers import LevelPoint, Recording, Span
 from pipeline.api.hub import Refused
 from pipeline.mask import printable
 from pipeline.ports import Wanted
-from pipeline.session.frames import frames, sound
+from pipeline.session.frames import compressed, frames, sound
 from pipeline.session.layout import MANIFEST, Segment
 from pipeline.session.lock import is_being_recorded
 from pipeline.session.read import Session
+from pipeline.session.rows import MEDIA
 
 S = 1_000_000_000
 NEAR_NS = 2 * S
@@ -97,9 +98,13 @@ def kind_of(session: Session, stream: str) -> str:
     for recorded in session.manifest.inputs.values():
         if recorded.stream == stream:
             return recorded.kind
-    for segment in session.stream_segments(stream, ".mkv"):
-        return {"video": "video", "audio": "audio"}.get(stream.rpartition(".")[2], "") if segment else ""
-    return "text" if stream.endswith(".text") else ""
+    # It was attached while the session ran.
+    said = next((str(row["payload"]) for row in session.stream_rows(stream) if row["kind"] == "packet"), "")
+    return _of_media(session, stream) if said == MEDIA else {"frame": "video"}.get(said, said)
+
+
+def _of_media(session: Session, stream: str) -> str:
+    return next((str(item.packet.stream.type) for item in compressed(session, stream)), "")
 
 
 def stream_of(session: Session, kind: str, stream: str | None) -> str:

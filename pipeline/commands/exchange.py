@@ -13,7 +13,6 @@ from rich.progress import Progress
 
 from operators.errors import ConfigError, SessionError
 from pipeline.cli import say
-from pipeline.commands.sessions import size_of
 from pipeline.commands.stopping import tidy_on_sigterm
 from pipeline.mask import printable
 from pipeline.media.container import check_file
@@ -23,6 +22,7 @@ from pipeline.session.importing.archive import import_archive, is_archive
 from pipeline.session.importing.media import import_media
 from pipeline.session.labelfiles import placed, read_label_file
 from pipeline.session.labels import checked_name, label_name, overlap, write_labels
+from pipeline.session.purge import size_of
 from pipeline.session.read import Session
 
 _SHIFT = re.compile(r"([+-]?)(\d+(?:\.\d+)?)(ms|s)?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,13 @@ from rich.console import Console as Terminal
 from rich.progress import Progress
 from rich.table import Table
 
-from operators.errors import NotASession, SensoriumError, SessionError
+from operators.errors import SensoriumError, SessionError
 from pipeline.mask import printable
 from pipeline.session.audit import Finding, audit
 from pipeline.session.layout import MANIFEST
 from pipeline.session.lock import is_being_recorded
 from pipeline.session.loss import cuts
+from pipeline.session.purge import purge, size_of
 from pipeline.session.read import Session
 from pipeline.session.recover import recover
 from pipeline.sinks.plain import clock_text
@@ -57,13 +57,6 @@ def state_of(session: Session) -> str:
     if is_being_recorded(session.folder):
         return "recording"
     return "complete" if session.ended() is not None else "cut off"
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    if folder.is_file():
-        return folder.stat().st_size
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def show_session(path: str) -> None:
@@ -158,17 +151,10 @@ def losses(findings: dict[str, Finding]) -> dict[str, int]:
 def purge_session(path: str, *, yes: bool) -> None:
     """Deletes it altogether, and looks whether it is gone."""
     folder = Path(path)
-    session = Session.open(folder)
-    if is_being_recorded(folder):
-        raise SessionError(path, "is being recorded at this moment; stop that run first (sensorium stop)")
     if not yes:
-        raise SessionError(path, f"would be deleted with {size_of(folder)} bytes ({clock_text(session.end_ns())}); say --yes")
-    if folder.is_symlink():
-        raise NotASession(path, "is a link; name the folder itself")
-    files, size = sum(1 for file in folder.rglob("*") if file.is_file()), size_of(folder)
-    shutil.rmtree(folder)
-    left = folder.exists()
-    print(f"{path}: deleted {files} files, {size} bytes; {'something is still there' if left else 'nothing is left'}")
+        length = clock_text(Session.open(folder).end_ns())
+        raise SessionError(path, f"would be deleted with {size_of(folder)} bytes ({length}); say --yes")
+    print(f"{path}: {purge(folder)}")
 
 
 def _progress(findings: Iterator[Finding], what: str) -> Iterator[Finding]:

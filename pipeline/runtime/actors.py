@@ -16,6 +16,7 @@ from pipeline.runtime.failure import failure_of
 from pipeline.runtime.fusion_host import FusionHost
 from pipeline.runtime.ingest import IngestLoop
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 
 
 class Ingest:
@@ -47,6 +48,12 @@ class Ingest:
             self._loop.close()
         return {}
 
+    def record(self, recording: dict[str, Any] | None) -> dict[str, Any]:
+        """Record there from now on; None: no longer."""
+        if self._loop is not None:
+            self._loop.record(None if recording is None else Recording(**recording))
+        return {}
+
     def stop(self) -> dict[str, Any]:
         self._stop.set()
         return {}
@@ -68,13 +75,13 @@ class Fusion:
         except Exception as error:  # noqa: BLE001 - the process's edge
             return {"error": failure_of(error).to_json()}
 
-    def run(self, seat: str, generation: int, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Returns at once; `ends` tells how it came out. A thread of Ray's for every seat would be too many."""
-        threading.Thread(target=self._run, args=(seat, generation, arguments), daemon=True).start()
+    def run(self, seat: str, number: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns at once; `ends` tells how it came out, with this number. A thread of Ray's for every seat would be too many."""
+        threading.Thread(target=self._run, args=(seat, number, arguments), daemon=True).start()
         return {}
 
     def ends(self) -> list[tuple[str, int, dict[str, Any]]]:
-        """(seat, generation, what its run gave), when there is at least one."""
+        """(seat, number, what its run gave), when there is at least one."""
         found = [self._ends.get()]
         while not self._ends.empty():
             found.append(self._ends.get())
@@ -90,20 +97,25 @@ class Fusion:
         self._host.vacate(seat, names)
         return {}
 
+    def record(self, seat: str, recording: dict[str, Any] | None) -> dict[str, Any]:
+        """Its events, from now on; None: no longer."""
+        self._host.record(seat, None if recording is None else Recording(**recording))
+        return {}
+
     def end(self, seat: str) -> dict[str, Any]:
         """In order; returns when it has ended, so that a host that hangs is known by it."""
-        self._host.end(seat)
+        self._host.end(seat).wait()
         return {}
 
     def counts(self) -> dict[str, Any]:
         return self._host.counts()
 
-    def _run(self, seat: str, generation: int, arguments: dict[str, Any]) -> None:
+    def _run(self, seat: str, number: int, arguments: dict[str, Any]) -> None:
         try:
             self._host.run(seat, **arguments)
-            self._ends.put((seat, generation, {}))
+            self._ends.put((seat, number, {}))
         except Exception as error:  # noqa: BLE001 - the process's edge
-            self._ends.put((seat, generation, {"error": failure_of(error).to_json()}))
+            self._ends.put((seat, number, {"error": failure_of(error).to_json()}))
 
 
 def _plan(config_json: str, digest: str) -> Plan:

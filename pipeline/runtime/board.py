@@ -88,6 +88,10 @@ class Board:
         self._edges += [name for name in inputs if name not in self._edges]
         self._health = {name: health for name, health in self._health.items() if name in inputs}
 
+    def recorded_anew(self) -> None:
+        """What stopped a recording before concerns this one no longer."""
+        self._unrecorded = {}
+
     def ingest(self, report: Mapping[str, Any]) -> None:
         """A report of an IngestLoop."""
         generation = report["generation"]
@@ -104,7 +108,7 @@ class Board:
             self._faults[name].take(generation, health["faults"])
 
     def fusion(self, report: Mapping[str, Any]) -> None:
-        """A report of a FusionLoop."""
+        """A report of a FusionSeat."""
         generation = report["generation"]
         self._unrecorded[report["from"]] = report["unrecorded"]
         self.now_ns = max(self.now_ns, report["now_ns"])

@@ -183,6 +183,11 @@ class Outbox:
             self._letters.popleft()
         return len(self._letters)
 
+    @property
+    def waiting(self) -> int:
+        """Letters."""
+        return len(self._letters)
+
     def wait(self, timeout_ms: int) -> None:
         self._socket.poll(timeout_ms, zmq.POLLOUT)
 

@@ -16,6 +16,7 @@ from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, session_end_ns, session_of, speed_of, until_of
 from pipeline.runtime.stage import FUSION, Message, Stage
 from pipeline.runtime.supervise import LIVE_SOURCE, Child, Order, RestartPolicy
+from pipeline.session.layout import Recording
 
 STATUS_NS = 250_000_000
 PARTING_NS = 1_500_000_000
@@ -74,6 +75,7 @@ class Engine:
         self._ended = False
         self._status_due_ns = now_ns
         self._generations = 0
+        self._records = job.recording is not None
         self._ending_ns: int | None = None
         self._parting: set[str] = set()
         self.over = False
@@ -116,6 +118,12 @@ class Engine:
         self.over = True
         for name in self._children:
             self._stage.kill(name)
+
+    def record(self, recording: Recording | None) -> None:
+        """Records from now on, or no longer."""
+        self._records = recording is not None
+        self._board.recorded_anew()
+        self._stage.record(recording)
 
     # -- streams that come and go
 
@@ -299,7 +307,7 @@ class Engine:
             backend=fusion.get("backend", ""),
             end_ns=session_end_ns(ends, until_of(self._plan)),
             kinds=kinds_of(self._plan),
-            records=self._job.recording is not None,
+            records=self._records,
             epoch_ns=None if self._speed is None or self._plan.replay is not None else self._epoch_ns,
             speed=self._speed or 1.0,
         )

@@ -1,7 +1,8 @@
 """The engine process: `python -m pipeline.runtime.engine_main`, started by the supervisor, with Ray and all sessions in it.
 
 In:  one JSON line on stdin with the `EngineJob`; afterwards lines to follow: {"start": Job}, {"change": {"session", "config"}, "digest"},
-     {"end": session}; and the line "stop", or the end of stdin (whoever started us is gone).
+     {"record": {"session", "recording": Recording or null}}, {"end": session}; and the line "stop", or the end of stdin (whoever
+     started us is gone).
 Out: JSON lines on stdout. Of a session, with its name in "session": {"type": "accepted" | "refused" | "started" | "decision" | "status" |
      "failed" | "ended", ...}; of the engine: "up", "engine" (its figures, once a second), "error", "over". Logs go to stderr.
 """

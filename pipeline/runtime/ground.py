@@ -64,7 +64,7 @@ class RayGround:
     def leave(self, place: RayPlace) -> None:
         self._poller.unregister(place.inbox.socket)
         place.inbox.close()
-        self._crew.forget(place.stage.session)
+        self._crew.forget(place.stage)
         shutil.rmtree(place.folder, ignore_errors=True)
 
     def wait(self, timeout_ms: int) -> None:

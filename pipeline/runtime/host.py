@@ -13,7 +13,8 @@ from pipeline.runtime.engine import Engine, Laps, Mail
 from pipeline.runtime.failure import CannotGoOn, Failure, failure_of
 from pipeline.runtime.job import EngineJob, Job, job_of
 from pipeline.runtime.parts import RunPlan
-from pipeline.runtime.stage import Stage
+from pipeline.runtime.stage import Stage, StageLost
+from pipeline.session.layout import Recording
 
 POLL_MS = 20
 BEAT_NS = 1_000_000_000
@@ -92,27 +93,40 @@ class Host:
     def _look_after(self) -> None:
         self._ground.wait(POLL_MS)
         for name, running in list(self._sessions.items()):
-            try:
-                running.engine.step()
-            except CannotGoOn as error:
-                self._fail(name, running, error.failure)
+            self._try(name, running.engine.step)
             if running.engine.over and name in self._sessions:
                 self._close(name)
                 self._say({"type": "ended", "session": name})
         self._beat()
+
+    def _try(self, name: str, deed: Callable[[], None]) -> None:
+        """What goes wrong with one session ends that session; what all live on is another matter. Raises StageLost."""
+        try:
+            deed()
+        except StageLost:
+            raise
+        except SensoriumError as error:
+            self._fail(name, self._sessions[name], error.failure if isinstance(error, CannotGoOn) else failure_of(error))
 
     def _obey(self, order: Mapping[str, Any]) -> None:
         match order:
             case {"start": values}:
                 self._start(job_of(values), Laps(self._clock, self._clock.now_ns()), asked=True)
             case {"change": {"session": name, "config": config}, "digest": digest} if name in self._sessions:
-                plan = self._make_plan(Job(session=name, config_json=config, digest=digest))
-                self._sessions[name].engine.change(plan)
+                self._try(name, lambda: self._change(Job(session=name, config_json=config, digest=digest)))
+            case {"record": {"session": name, "recording": values}} if name in self._sessions:
+                self._sessions[name].engine.record(None if values is None else Recording(**values))
             case {"end": name} if name in self._sessions:
                 self._sessions[name].engine.end()
 
+    def _change(self, job: Job) -> None:
+        self._sessions[job.session].engine.change(self._make_plan(job))
+
     def _start(self, job: Job, laps: Laps, *, asked: bool) -> None:
         """asked: somebody waits for the answer, and it may be no."""
+        if (before := self._sessions.get(job.session)) is not None:  # given up by the supervisor, which did not wait for its end
+            before.engine.drop()
+            self._close(job.session)
         try:
             plan = self._make_plan(job)
             why = self._ground.refusal(job, plan) if asked else None
@@ -120,6 +134,8 @@ class Host:
                 self._say({"type": "refused", "session": job.session, "why": why})
                 return
             place = self._ground.place(job, plan)
+        except StageLost:
+            raise
         except SensoriumError as error:
             self._say({"type": "failed", "session": job.session, "error": failure_of(error).to_json()})
             return

@@ -5,8 +5,10 @@ One thread does it all, so a heartbeat means progress: a source that hangs falls
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from queue import SimpleQueue
 from typing import Any
 
 import zmq
@@ -20,6 +22,7 @@ from pipeline.runtime.parts import RunPlan, session_of, speed_of, until_of
 from pipeline.runtime.view import View
 from pipeline.runtime.viewfeed import Feed
 from pipeline.runtime.wires import Wires
+from pipeline.session.layout import Recording
 
 REPORT_NS = 200_000_000
 SLICE_NS = 20_000_000
@@ -31,10 +34,12 @@ class IngestLoop:
 
     def __init__(self, plan: RunPlan, name: str, wires: Wires, generation: int, clock: Clock, stop: Callable[[], bool]) -> None:
         self._speed, self._until_ns = speed_of(plan), until_of(plan)
+        self._wires = wires
         self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
         self._context: zmq.Context[Any] = zmq.Context()
         self._view = View(Feed(self._context, wires.view, session_of(plan)), clock, name)
         self._intake = Intake(plan, name, None if self._recorder is None else self._recorder.source(name), self._view.note)
+        self._recordings: SimpleQueue[Recording | None] = SimpleQueue()
         self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
         self._outbox = Outbox(self._context, wires.engine)
         self._edges = {wanted: self._edge(plan, wires, wanted) for wanted in self._intake.inputs}
@@ -62,6 +67,10 @@ class IngestLoop:
             self._recorder.close()
         self._report()
         self._stay()
+
+    def record(self, recording: Recording | None) -> None:
+        """Record from now on, or no longer. May be called from another thread."""
+        self._recordings.put(recording)
 
     def close(self) -> None:
         self._intake.close()
@@ -112,6 +121,7 @@ class IngestLoop:
 
     def _look_after(self, now_ns: int) -> bool:
         """Sends what waits; now and then a report, and then True."""
+        self._heed_recordings()
         for edge in self._edges.values():
             if len(edge.queue):
                 self._view.lost(edge.flush())
@@ -122,6 +132,16 @@ class IngestLoop:
         self._report()
         self._tell_news()
         return True
+
+    def _heed_recordings(self) -> None:
+        while not self._recordings.empty():
+            recording = self._recordings.get()
+            before = self._recorder
+            self._wires = replace(self._wires, recording=recording)
+            self._recorder = self._wires.recorder(self._generation, self._clock, paced=self._speed is not None)
+            self._intake.record(None if self._recorder is None else self._recorder.source(self._name))
+            if before is not None:
+                threading.Thread(target=before.close).start()  # the disk may take its time; decisions may not
 
     def _tell_news(self) -> None:
         for line in () if self._intake.live_source is None else self._intake.live_source.news():

@@ -56,6 +56,7 @@ class Intake:
         self._chains = {wanted: plan.make_transforms(wanted) for wanted in self._inputs}
         self._offsets = {wanted: plan.offset_ns(wanted) for wanted in self._inputs}
         self._missing: list[str] = []
+        self._specs: Sequence[StreamSpec] = ()
         self._open = set(self._chains)
         self.promised = dict.fromkeys(self._chains, 0)
         self.dropped: dict[str, Counter[str]] = {name: Counter() for name in self._chains}
@@ -86,11 +87,18 @@ class Intake:
         """What the source offers, by input; inputs whose stream it does not have are absent. Raises SourceError."""
         # For the whole process: waking OpenCV's own threads costs more CPU than they save on pictures of these sizes.
         cv2.setNumThreads(1)
-        specs = {spec.name: spec for spec in self._source.open(self._wanted)}
+        self._specs = self._source.open(self._wanted)
+        specs = {spec.name: spec for spec in self._specs}
         if self._log is not None:
             self._log.open(specs.values(), self._source.tap(self._log) if isinstance(self._source, Tapped) else ())
         self._missing = [wanted for wanted, stream in self._inputs.items() if stream not in specs]
         return {wanted: specs[stream] for wanted, stream in self._inputs.items() if stream in specs}
+
+    def record(self, log: SourceLog | None) -> None:
+        """From now on, or no longer. Media are encoded from what was decoded: a source gives its compressed packets from its start only."""
+        self._log = log
+        if log is not None:
+            log.open(self._specs, ())
 
     def end_ns(self) -> int | None:
         return self._source.end_ns()

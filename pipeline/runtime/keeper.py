@@ -24,14 +24,19 @@ QUIET_NS = SECOND
 
 
 class Keeper:
-    """sinks: the caller's; they are not closed here. recording: where the engine's processes record their parts."""
+    """sinks: the caller's; they are not closed here. recording: where the engine's processes record their parts.
 
-    def __init__(self, plan: RunPlan, sinks: Sequence[Sink], clock: Clock, recording: Recording | None = None) -> None:
+    session: what it is called here; a replay has another name than the decisions that it repeats.
+    """
+
+    def __init__(
+        self, plan: RunPlan, sinks: Sequence[Sink], clock: Clock, recording: Recording | None = None, session: str | None = None
+    ) -> None:
         self.plan, self.recording = plan, recording
-        self.session = session_of(plan)
+        self.session = session or session_of(plan)
         self.failure: Failure | None = None
         self.last: Status | None = None
-        self._sinks, self._clock = sinks, clock
+        self.sinks, self._clock = sinks, clock
         self._epoch_ns: int | None = None
         self._decided = -1
         self._count = 0
@@ -75,6 +80,9 @@ class Keeper:
 
     def engine_gone(self, why: str) -> None:
         """What was counted stays; at full speed the next engine reads all from the start, and counts it again."""
+        if self.last is not None and self.last.final:  # its last word, and not the session's: nobody has heard it yet
+            self._events[:0] = self.last.events
+            self.last = replace(self.last, events=(), final=False)
         self.tell(f"engine failed: {why}")
         if self.last is not None and speed_of(self.plan) is not None:
             self._before = ended(self.last)
@@ -104,7 +112,7 @@ class Keeper:
             self._known.discard(self._order.popleft())
         self._decided = max(self._decided, decision.window)
         self._count += 1
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.decision(decision)
 
     def _status(self, status: Status) -> None:
@@ -120,5 +128,5 @@ class Keeper:
 
     def _send(self, status: Status) -> None:
         self._sent_ns = self._clock.now_ns()
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.status(status)

@@ -1,6 +1,7 @@
 """How a command asks something of a running session: by a file in its run directory, which only its user may read; another is the answer.
 
-ask-<id>.json     {"attach": {"sources": {...}, "inputs": {...}, "transforms": {...}}} or {"detach": ["name", ...]}
+ask-<id>.json     of a run: {"attach": {"sources": {...}, "inputs": {...}, "transforms": {...}}} or {"detach": ["name", ...]};
+                  of the daemon: see `pipeline.daemon.desk`
 ask-<id>.answer   {"done": "a line"} or {"refused": "a line"}
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 from operators.errors import SensoriumError
 from pipeline.clock import Clock
 
-PATIENCE_NS = 15_000_000_000
+PATIENCE_NS = 40_000_000_000
 POLL_NS = 50_000_000
 MAX_BYTES = 1 << 20
 
@@ -28,8 +29,7 @@ class Refused(SensoriumError):
 
 def ask(folder: Path, request: dict[str, Any], clock: Clock) -> str:
     """Asks the session of this run directory and gives its answer. Raises Refused, also where it does not answer in time."""
-    name = folder / f"ask-{secrets.token_hex(8)}"
-    _write(name.with_suffix(".json"), request)
+    name = post(folder, request)
     answer, until_ns = name.with_suffix(".answer"), clock.now_ns() + PATIENCE_NS
     while not answer.exists():
         if clock.now_ns() > until_ns or not folder.exists():
@@ -41,6 +41,13 @@ def ask(folder: Path, request: dict[str, Any], clock: Clock) -> str:
     if "refused" in values:
         raise Refused(values["refused"])
     return str(values["done"])
+
+
+def post(folder: Path, request: dict[str, Any]) -> Path:
+    """Asks, and does not wait; gives the request's path without its suffix."""
+    name = folder / f"ask-{secrets.token_hex(8)}"
+    _write(name.with_suffix(".json"), request)
+    return name
 
 
 def asked(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 <base>/<session>-<pid>/  0700      base: $XDG_RUNTIME_DIR/sensorium, else ~/.local/state/sensorium
     run.json     session, pid, the process's start time, its private folder for sockets
-    status.json  the newest Status, replaced as a whole about once a second
+    status.json  the newest Status, replaced as a whole about once a second; of a daemon api.json instead: where its API listens
     ask-*.json   a request, see `pipeline.runtime.requests`
     engine.log   what the engine's process wrote to stderr
 """
@@ -33,13 +33,17 @@ SCRATCH_PREFIX = "sensorium-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One session's process. started: its start time as the system tells it, so that a reused pid is not taken for it."""
+    """One supervisor's process. started: its start time as the system tells it, so that a reused pid is not taken for it.
+
+    daemon: it keeps many sessions, which its API tells of; `session` is then just its name.
+    """
 
     session: str
     pid: int
     started: float
     since: str
     scratch: str
+    daemon: bool = False
 
     @property
     def alive(self) -> bool:
@@ -60,7 +64,7 @@ class Run:
 class RunDir:
     """The folder of this process's run. Also a sink: it keeps the newest status. close() removes it with everything in it."""
 
-    def __init__(self, session: str, clock: Clock, base: Path | None = None) -> None:
+    def __init__(self, session: str, clock: Clock, base: Path | None = None, *, daemon: bool = False) -> None:
         folder = base or base_folder()
         _make_private(folder)
         _sweep(folder)
@@ -68,7 +72,8 @@ class RunDir:
         _make_private(self.path)
         self.scratch = _scratch()
         started = psutil.Process().create_time()
-        self.run = Run(session=session, pid=os.getpid(), started=started, since=wall_utc(), scratch=str(self.scratch))
+        scratch = str(self.scratch)
+        self.run = Run(session=session, pid=os.getpid(), started=started, since=wall_utc(), scratch=scratch, daemon=daemon)
         _write(self.path / "run.json", asdict(self.run))
         self._clock = clock
         self._due_ns = clock.now_ns()
@@ -81,6 +86,10 @@ class RunDir:
         if now_ns >= self._due_ns or status.final:
             self._due_ns = now_ns + STATUS_NS
             _write(self.path / "status.json", status_to_json(status))
+
+    def tell(self, name: str, values: dict[str, Any]) -> None:
+        """Keeps something else for who looks in, as a whole; name: of a file."""
+        _write(self.path / name, values)
 
     def close(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)

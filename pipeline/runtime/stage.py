@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from operators.errors import SensoriumError
 from pipeline.runtime.failure import Failure
+from pipeline.session.layout import Recording
 
 FUSION = "fusion"
 """The name of the one actor that is no source: a seat in a process that may serve other sessions too."""
@@ -51,6 +52,10 @@ class Stage(Protocol):
 
     def stop(self, name: str) -> None:
         """Asks it to end in order: its end will be a message."""
+        ...
+
+    def record(self, recording: Recording | None) -> None:
+        """All actors record there from now on, or no longer."""
         ...
 
     def kill(self, name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.session.rows import COLUMNS, Row, crc_of
 
@@ -113,15 +114,17 @@ def read_log(
     *,
     damaged: Callable[[Damage], None] = lambda damage: None,
     check: Callable[[Row], bool] = lambda row: crc_of(row) == row["crc"],
+    kind: str | None = None,
 ) -> Iterator[Row]:
-    """The rows before the first damage; `damaged` is told of it. A file that just ends in the middle of a batch is damaged, too.
+    """The rows, or those of one kind, before the first damage; `damaged` is told of it.
 
+    A file that just ends in the middle of a batch is damaged, too.
     A stream without its end mark but whole batches is not: its writer was killed, or still writes. Raises OSError.
     """
     count = 0
     try:
         for batch in _batches(path, schema_of(columns)):
-            for row in batch.to_pylist():
+            for row in (batch if kind is None else batch.filter(pc.equal(batch["kind"], kind))).to_pylist():
                 if not check(row):
                     damaged(Damage(rows=count, why=f"row {count} is not what was written"))
                     return

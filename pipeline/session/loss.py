@@ -60,8 +60,19 @@ def explain(session: Session, comparison: Comparison, *, behind_ns: int) -> Expl
 
 def cuts(session: Session) -> Iterator[Cut]:
     """Of the aligner's events and of the decisions."""
+    yield from _of_a_part(session)
     yield from _cuts(session, session.event_segments(), "events", session.event_rows, _at_ns)
     yield from _cuts(session, segments(session.folder / DECISIONS), "decisions", _decision_rows, _end_ns)
+
+
+def _of_a_part(session: Session) -> Iterator[Cut]:
+    """Its processes begin and end to record a part of a session one after another."""
+    for note in session.notes():
+        match note:
+            case {"joined": {"session_ns": int(at_ns)}}:
+                yield Cut(start_ns=-EVER_NS, end_ns=at_ns, why="the recording begins in the middle of a session")
+            case {"left": {"session_ns": int(at_ns)}}:
+                yield Cut(start_ns=at_ns, end_ns=EVER_NS, why="the recording ends in the middle of a session")
 
 
 def _cuts(

@@ -130,6 +130,15 @@ class RunRecorder:
         if status.final:
             self._note({"end": asdict(replace(status, events=())), "utc": wall_utc()})
 
+    def join(self, status: Status) -> None:
+        """The session has run for a while: what it was before is not recorded."""
+        self._note({"joined": {"session_ns": status.now_ns}, "utc": wall_utc()})
+
+    def leave(self, status: Status) -> None:
+        """The recording ends here; the session goes on, so nobody else is told. close() is still to be called."""
+        self._note({"left": {"session_ns": status.now_ns}, "utc": wall_utc()})
+        self._note({"end": asdict(replace(status, events=())), "utc": wall_utc()})
+
     def close(self) -> None:
         self._scribe.put(self._reel.finish)
         self._scribe.close()

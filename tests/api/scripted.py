@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import script  # noqa: E402
+import inventedsession as script  # noqa: E402
 import zmq  # noqa: E402
 from fakesupervisor import FakeSupervisor  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""The daemon: many sessions, asked for and watched while they run."""
