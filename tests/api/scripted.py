@@ -50,7 +50,12 @@ class Play:
     """The invented supervisor's sessions."""
 
     def __init__(self, folder: Path, port: int, recordings: Path | None, per_minute: int = 600) -> None:
-        service = {"listen": f"127.0.0.1:{port}", "log": "text", "limits": {"per_minute": per_minute}, **({} if recordings is None else {"recordings": str(recordings)})}
+        service = {
+            "listen": f"127.0.0.1:{port}",
+            "log": "text",
+            "limits": {"per_minute": per_minute},
+            **({} if recordings is None else {"recordings": str(recordings)}),
+        }
         self.supervisor = FakeSupervisor(folder, self.answer, **service)
         self.running: dict[str, dict[str, Any]] = {}
         self.lock = threading.RLock()

@@ -23,7 +23,16 @@ class Scripted:
         recordings = folder / "recordings"
         recordings.mkdir()
         shutil.copytree(ROOT / "tests" / "golden" / "session", recordings / "golden")
-        words = [sys.executable, str(ROOT / "tests" / "api" / "scripted.py"), "--port", "0", "--folder", str(folder), "--per-minute", "6000"]
+        words = [
+            sys.executable,
+            str(ROOT / "tests" / "api" / "scripted.py"),
+            "--port",
+            "0",
+            "--folder",
+            str(folder),
+            "--per-minute",
+            "6000",
+        ]
         env = {**os.environ, "XDG_STATE_HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
         with_demo = "from pipeline.session.importing.media import import_media; from pathlib import Path; import sys"
         with_demo += "; import_media(Path(sys.argv[1]), Path(sys.argv[2]))"

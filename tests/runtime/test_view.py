@@ -6,14 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import zmq
-from fakeplan import FakePlan, Script
+from fakeplan import FakePlan, Script, value
 from waiting import until
 
 from operators.packet import AudioBlock, Dropped, Frame, Packet, TextSpan, Watermark
 from operators.window import Late
 from pipeline.clock import FakeClock
 from pipeline.media.jpeg import small_jpeg
+from pipeline.runtime.fusion import FusionSeat
+from pipeline.runtime.graphs import Graphs
 from pipeline.runtime.ingest import IngestLoop
+from pipeline.runtime.parts import make_core
 from pipeline.runtime.view import SILENCE_DB, View, decibels
 from pipeline.runtime.viewfeed import HIGH_WATER, Feed, topic
 from pipeline.runtime.wires import Wires
@@ -294,3 +297,19 @@ def test_a_source_is_shown_as_it_plays_and_not_as_it_is_read(context, address, w
     assert [header["at_ns"] // MS for header, _ in got if header["kind"] == "picture"] == [967, 1967]
     assert [header["spans"] for header, _ in got if header["kind"] == "marks"] == [[[967 * MS, 1000 * MS]]]
     loop.close()
+
+
+def test_a_late_packet_is_shown_by_the_process_that_aligns(context, address, watcher, clock, tmp_path):
+    plan = FakePlan({"cam": Script([]), "mic": Script([])}, speed=1.0)
+    wires = Wires(folder=str(tmp_path), inputs=("cam", "mic"), view=address)
+    seat = FusionSeat("session", plan, wires, 0, clock, make_core(plan, Graphs(plan.model, plan.backend, clock)), context)
+    seat.begin(0, -1, resumed=False)
+    watcher.watch(plan.config.session or "session")
+    see(seat._view, clock, watcher)
+    for event in (value("cam", 0, 0), Watermark(stream="cam", time_ns=100 * MS), value("cam", 1, 50)):
+        seat._feed(event)
+    clock.sleep_until(clock.now_ns() + 200 * MS)
+    seat.look_after()
+    ((header, _),) = watcher.take(1)
+    assert (header["input"], header["lost"], header["dropped"]) == ("cam", [[50 * MS, "late"]], {"late": 1})
+    seat.close()

@@ -26,6 +26,18 @@ export function decision(found, labels, when, none) {
   show(by("attribution-none"), found && !why.length);
 }
 
+/** The delay of the last decision, and what 99 of 100 in the last minute stay below, against the deadline. */
+export function delay(found, stages, deadline) {
+  const now = found?.latency_ns?.total, rows = [{ name: "this one", value: now }, { name: "99 of 100", value: quantile(stages.get("total") ?? [], 0.99) }];
+  show(by("delay-part"), now !== undefined && deadline > 0);
+  if (now === undefined || !deadline) return;
+  say(by("delay-unit"), `ms, of ${ms(deadline)} allowed`);
+  keep(by("delay"), rows, row => row.name, row => bar(row.name, ""), (made, row) => {
+    fill(made, 0, Math.max(0, row.value / deadline), ms(row.value));
+    made.classList.toggle("over", row.value > deadline);
+  });
+}
+
 function bar(name, mark, middle = false) {
   const track = h("span", { className: middle ? "track middle" : "track" }, h("span", { className: `fill ${mark}` }));
   return h("div", { className: "bar-row", attributes: { role: "listitem" } }, h("span", { className: "name" }, name), track, h("span", { className: "figure" }));

@@ -30,6 +30,7 @@ export class Stage {
     if (!model) return;
     const recorded = model.kind === "recorded";
     for (const id of ["scrub", "recorded-actions", "facts-panel"]) show(by(id), recorded);
+    if (recorded) show(by("delay-part"), false);
     for (const id of ["live-actions", "latency-panel", "streams-panel", "health-panel", "hold"]) show(by(id), !recorded);
     by("stage").classList.toggle("recorded", recorded);
     say(by("title"), model.name);
@@ -106,6 +107,7 @@ export class Stage {
     by("state").className = `pill ${model.stale && !ended ? "stalled" : state}`;
     say(by("about"), [facts.replay ? `replay of ${facts.replay}` : facts.config, status && `${status.model} · ${status.backend}`,
       status && `${status.decisions} decisions, ${status.missed_deadlines} missed, ${status.skipped} skipped`].filter(Boolean).join(" · "));
+    panels.delay(model.decision, model.moments.latencies(model.to), model.deadline);
     panels.latency(model.moments.latencies(model.to), model.deadline, model.deadline ? `The line is the deadline, ${span(model.deadline)} after the window's end, which total counts from.` : "");
     panels.streams(status?.streams ?? [], model.decision, name => model.sourceOf(name));
     panels.health(reasons(model));

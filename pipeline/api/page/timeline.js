@@ -224,7 +224,11 @@ function verdicts(view, top, decisions, labels) {
     context.textAlign = "left";
     context.fillText(fitted(context, run.label, wide - 8), Math.max(LEFT, x(run.start)) + 4, top + DECISIONS - 7);
   };
+  let end = decisions[0]?.end_ns ?? 0;
+  context.strokeStyle = colour("warn");
   for (const each of decisions) {
+    if (each.start_ns - end > (each.end_ns - each.start_ns) / 2) hatch(view, x(end), top, x(each.start_ns) - x(end), high); // nobody decided
+    end = Math.max(end, each.end_ns);
     const score = each.scores[each.label] ?? 1, left = x(each.start_ns);
     context.fillStyle = labelColour(labels, each.label);
     context.fillRect(left, top + (1 - score) * (high - 4), Math.max(1, x(each.end_ns) - left + 0.8), score * (high - 4) + 4);
