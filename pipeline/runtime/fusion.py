@@ -16,16 +16,18 @@ import zmq
 
 from operators.decision import Decision
 from operators.packet import Closed, CoreEvent, Dropped, Tick, Watermark
-from operators.window import Skipped
+from operators.window import Late, Skipped
 from pipeline.clock import Clock
 from pipeline.runtime.batcher import Ready
 from pipeline.runtime.bus import EdgeReceiver, Outbox
 from pipeline.runtime.core import DECISIONS, FusionCore, unused
 from pipeline.runtime.inference import Inferred
 from pipeline.runtime.pace import Pace
-from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, speed_of, takes_changes
+from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, session_of, speed_of, takes_changes
 from pipeline.runtime.readahead import ReadAhead
 from pipeline.runtime.tally import Tallies
+from pipeline.runtime.view import View
+from pipeline.runtime.viewfeed import Feed
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
 from pipeline.session.replay import Replayed, Resume, replayed
@@ -68,6 +70,7 @@ class FusionSeat:
         self._promise_due_ns = 0
         self._wires, self._recordings = wires, SimpleQueue[Recording | None]()
         self._outbox = Outbox(context, wires.engine)
+        self._view = View(Feed(context, wires.view, session_of(plan)), clock)
         self._edges = {
             name: EdgeReceiver(context, wires.edge(name), wires.inputs, replays=self._speed is None)
             for name in (kinds_of(plan) if takes_changes(plan) else fed_inputs(plan))
@@ -118,6 +121,7 @@ class FusionSeat:
         """Waits for the disk, where it is recorded."""
         for edge in self._edges.values():
             edge.close()
+        self._view.close()
         self._outbox.close()
         if self._replay is not None:
             self._replay.close()
@@ -308,6 +312,8 @@ class FusionSeat:
 
     def _gave(self, out: Any) -> None:  # noqa: ANN401 - whatever a core says
         self._tallies.gave(out)
+        if isinstance(out, Late):
+            self._view.late(out)
         if isinstance(out, Decision):
             if (replay := self._plan.replay) is not None:
                 if not self._over and replay.is_over(out):
@@ -324,6 +330,7 @@ class FusionSeat:
             self._outbox.letter({"from": "fusion", "generation": self._generation, "event": line})
         waiting = self._outbox.flush()
         now_ns = self._clock.now_ns()
+        self._view.look_after(now_ns)
         ended = (self.core.ended if self._plan.replay is None else self._exhausted()) and not waiting
         if now_ns >= self._report_due_ns:
             self._report_due_ns = now_ns + (POLL_NS if ended else REPORT_NS)

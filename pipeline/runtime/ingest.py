@@ -18,7 +18,9 @@ from pipeline.clock import Clock
 from pipeline.runtime.bus import EdgeSender, Outbox
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.pace import Pace
-from pipeline.runtime.parts import RunPlan, speed_of, until_of
+from pipeline.runtime.parts import RunPlan, session_of, speed_of, until_of
+from pipeline.runtime.view import View
+from pipeline.runtime.viewfeed import Feed
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
 
@@ -34,10 +36,11 @@ class IngestLoop:
         self._speed, self._until_ns = speed_of(plan), until_of(plan)
         self._wires = wires
         self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
-        self._intake = Intake(plan, name, None if self._recorder is None else self._recorder.source(name))
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._view = View(Feed(self._context, wires.view, session_of(plan)), clock, name)
+        self._intake = Intake(plan, name, None if self._recorder is None else self._recorder.source(name), self._view.note)
         self._recordings: SimpleQueue[Recording | None] = SimpleQueue()
         self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
-        self._context: zmq.Context[Any] = zmq.Context()
         self._outbox = Outbox(self._context, wires.engine)
         self._edges = {wanted: self._edge(plan, wires, wanted) for wanted in self._intake.inputs}
         self._closed: dict[str, Closed] = {}
@@ -58,6 +61,7 @@ class IngestLoop:
             if not self._wait_until(pace, due_ns):
                 return
             self._send(event)
+            self._view.show()
         self._ended = True
         if self._recorder is not None:
             self._recorder.close()
@@ -74,6 +78,7 @@ class IngestLoop:
             self._recorder.close()
         for edge in self._edges.values():
             edge.close()
+        self._view.close()
         self._outbox.close()
         self._context.term()
 
@@ -93,6 +98,7 @@ class IngestLoop:
         return False
 
     def _send(self, event: StreamEvent) -> None:
+        self._view.passed(event)
         if isinstance(event, Dropped):
             return  # counted by the intake
         edge = self._edges[event.stream]
@@ -100,7 +106,7 @@ class IngestLoop:
             edge.wait(SLICE_NS // 1_000_000)
             edge.flush()
             self._look_after(self._clock.now_ns())
-        edge.put(event)
+        self._view.lost(edge.put(event))
         if isinstance(event, Closed):
             self._closed[event.stream] = event
 
@@ -118,7 +124,8 @@ class IngestLoop:
         self._heed_recordings()
         for edge in self._edges.values():
             if len(edge.queue):
-                edge.flush()
+                self._view.lost(edge.flush())
+        self._view.look_after(now_ns)
         if now_ns < self._report_due_ns:
             return False
         self._report_due_ns = now_ns + REPORT_NS

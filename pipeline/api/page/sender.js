@@ -1,0 +1,63 @@
+// This page's camera, microphone and typed text, sent to a session's source (WebRTC). It goes on whatever the page shows.
+
+import { ask, session as path } from "./ask.js";
+
+const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const VIDEO = { width: 640, height: 480, frameRate: 30 };
+const STATES = { new: "Connecting", connecting: "Connecting", connected: "Sending", disconnected: "The connection is interrupted", failed: "The connection broke" };
+
+export class Sender {
+  /** changed(): `session` (empty: nothing is sent), `state` (a line) or `canType` is another. */
+  constructor(changed) {
+    Object.assign(this, { changed, session: "", state: "", peer: null, media: null, channel: null });
+    addEventListener("pagehide", () => this.stop());
+  }
+
+  get canType() { return this.channel?.readyState === "open"; }
+
+  /** Raises Refused, or what the browser says. */
+  async start(session, source) {
+    this.stop();
+    if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives its camera only to pages on this machine (127.0.0.1) or over https.");
+    Object.assign(this, { session, state: "Waiting for camera and microphone" });
+    this.changed();
+    try {
+      await this.#connect(session, source);
+    } catch (error) {
+      this.stop();
+      throw error.name === "NotAllowedError" ? new Error("The browser was told not to give its camera and microphone.") : error;
+    }
+  }
+
+  async #connect(session, source) {
+    const media = this.media = await navigator.mediaDevices.getUserMedia({ video: VIDEO, audio: PLAIN });
+    const peer = this.peer = new RTCPeerConnection();
+    media.getTracks().forEach(track => peer.addTrack(track, media));
+    this.channel = peer.createDataChannel("text");
+    this.channel.onopen = this.channel.onclose = () => this.changed();
+    peer.onconnectionstatechange = () => {
+      if (peer !== this.peer) return;
+      this.state = STATES[peer.connectionState] ?? peer.connectionState;
+      if (peer.connectionState === "failed") this.stop("The connection broke: nothing is sent any more.");
+      else this.changed();
+    };
+    await peer.setLocalDescription(await peer.createOffer());
+    if (peer.iceGatheringState !== "complete") {
+      await new Promise(done => { peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done(); });
+    }
+    const where = `${path(session)}/offer${source ? `?source=${encodeURIComponent(source)}` : ""}`;
+    const answer = await ask("POST", where, peer.localDescription.sdp, "application/sdp");
+    if (peer === this.peer) await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+  }
+
+  type(text) {
+    this.channel.send(text);
+  }
+
+  stop(state = "") {
+    this.media?.getTracks().forEach(track => track.stop()); // the camera's light goes out
+    this.peer?.close();
+    Object.assign(this, { session: "", state, peer: null, media: null, channel: null });
+    this.changed();
+  }
+}
