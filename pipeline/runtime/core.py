@@ -151,13 +151,13 @@ class FusionCore:
         why = self._why(inferred, label, list(scores))
         latency = self._latency(window, begun_ns, inferred)
         self._count(window)
-        return self._decision(window, label, scores, latency, why)
+        return self._decision(window, label, scores, latency, why, self._decider.answers(inferred.logits))
 
     def _why(self, inferred: Inferred, label: str, labels: Sequence[str]) -> dict[str, float]:
         if inferred.coalitions is None:
             return {}
         streams = [rule.stream for rule in self.config.align.streams]
-        return attribution(inferred.present, inferred.coalitions, labels.index(label), streams)
+        return attribution(inferred.present, inferred.coalitions[:, : len(labels)], labels.index(label), streams)
 
     def _latency(self, window: AlignedWindow, begun_ns: int, inferred: Inferred) -> dict[str, int]:
         if self._pace is None:
@@ -178,7 +178,13 @@ class FusionCore:
         self.counts["last_window"] = max(self.counts["last_window"], window.index)
 
     def _decision(
-        self, window: AlignedWindow, label: str, scores: Mapping[str, float], latency: dict[str, int], why: dict[str, float]
+        self,
+        window: AlignedWindow,
+        label: str,
+        scores: Mapping[str, float],
+        latency: dict[str, int],
+        why: dict[str, float],
+        also: dict[str, str],
     ) -> Decision:
         config = self.config
         end_ns = window.end_ns - config.lag_ns
@@ -196,6 +202,7 @@ class FusionCore:
             model=config.model,
             latency_ns=latency,
             attribution=why,
+            also=also,
             evidence=evidence_of(window),
         )
 

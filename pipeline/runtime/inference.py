@@ -25,7 +25,7 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inferred:
-    """logits: (labels,), finite. encode_ns, fuse_ns: what it took on the injected clock.
+    """logits: (outputs,), finite. encode_ns, fuse_ns: what it took on the injected clock.
 
     present, coalitions: where attribution was asked for, the streams that are there and the logits of every set of them
     """

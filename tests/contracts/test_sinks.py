@@ -174,7 +174,7 @@ def test_an_arrow_stream_gives_the_decisions_back(tmp_path):
         sink.decision(one)
     sink.close()
     rows = pa.ipc.open_stream(tmp_path / "out.arrow").read_all().to_pylist(maps_as_pydicts="strict")
-    assert rows == [{name: one.to_json()[name] for name in (*FIELDS, "attribution")} for one in made]
+    assert rows == [{name: one.to_json()[name] for name in (*FIELDS, "attribution", "also")} for one in made]
 
 
 def test_an_arrow_stream_that_was_killed_can_be_read_up_to_its_last_batch(tmp_path):
