@@ -11,8 +11,8 @@ from operators.errors import ContractError
 from operators.fusion import Layout
 from operators.fusion.steps import Attention, Fill, LocalCorrelation, convolutions, open_mask
 
-LEAST = 1e-3
-"""Of a probability before its logarithm: float16 has it too."""
+LEAST = 2e-3
+"""Of a probability and of what is left of it, before their logarithms. float16 tells 1 - LEAST from 1; bfloat16 does not: no matmul there."""
 
 
 class PromptHead(nn.Module):
@@ -88,4 +88,4 @@ class PromptHead(nn.Module):
     def _inside(self, said: Tensor, tokens: Tensor) -> Tensor:
         """How likely the word said at a step is one of the prompt's: (B, T, K) logits -> (B, T, 1) in [LEAST, 1 - LEAST]."""
         bag = tokens[..., : self.known].sum(1).clamp(0.0, 1.0)  # (B, K): which words the prompt holds
-        return (torch.softmax(said, dim=-1) @ bag.unsqueeze(-1)).clamp(LEAST, 1 - LEAST)
+        return (torch.softmax(said, dim=-1) * bag.unsqueeze(1)).sum(-1, keepdim=True).clamp(LEAST, 1 - LEAST)

@@ -123,3 +123,10 @@ def test_dropped_steps_are_missing_steps():
     made = augmented(batch(), {"a": Augment.model_validate({"drop": 0.5})}, np.random.default_rng(1))
     assert 0 < (made.table["a"] == -1).sum() < 4
     assert (made.table["t"] >= 0).all()
+
+
+def test_inputs_are_taken_away_from_whole_windows_but_never_all_of_them():
+    made = augmented(batch(), {name: Augment.model_validate({"gone": 0.9}) for name in ("a", "t", "p")}, np.random.default_rng(1))
+    left = torch.stack([(rows >= 0).all(1) for rows in made.table.values()])
+    assert (left.sum(0) >= 1).all()
+    assert (left.sum(0) < 3).any()
