@@ -12,7 +12,7 @@ from operators.fusion import Layout
 from operators.fusion.steps import Attention, Fill, LocalCorrelation, convolutions, open_mask
 
 LEAST = 2e-3
-"""Of a probability and of what is left of it, before their logarithms. float16 tells 1 - LEAST from 1; bfloat16 does not: no matmul there."""
+"""Of a probability and of what is left of it, before their logarithms. float16 tells 1 - LEAST from 1; bfloat16 does not: so no matmul."""
 
 
 class PromptHead(nn.Module):
