@@ -15,6 +15,7 @@ class Decision:
 
     The span is one hop long and ends lag_ns before the end of the window it was decided from (the model's look-ahead).
     scores       probability by label, sums to 1
+    also         what else the model says of the span: question -> answer (`also` of model.yaml); empty where it is asked nothing else
     presence     stream -> "present" | "partial" (deadline cut it) | "empty" | "closed" | "timeout"
     age_ns       stream -> age of its newest packet at the window's end; None: never heard of
     revision     0, or 1 for a decision corrected by late data; both carry the same window
@@ -39,6 +40,7 @@ class Decision:
     model: str
     latency_ns: dict[str, int] = field(default_factory=dict)
     attribution: dict[str, float] = field(default_factory=dict)
+    also: dict[str, str] = field(default_factory=dict)
     evidence: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -95,7 +95,8 @@ class Plan:
         return make_backend(self.config.run.backend, self.model)
 
     def make_decider(self) -> Decider:
-        return Decider(self.model.spec.labels, temperature=self.model.spec.temperature, hold=self.config.decide.hold)
+        spec = self.model.spec
+        return Decider(spec.labels, temperature=spec.temperature, hold=self.config.decide.hold, also=spec.also)
 
     def make_sinks(self) -> list[Sink]:
         """Opens what they write to: all of it or, where one raises, nothing."""

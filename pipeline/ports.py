@@ -184,7 +184,7 @@ class Backend(Protocol):
         ...
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """inputs[stream]: (batch, steps, dim); presence[stream]: (batch, steps) of 0 or 1 -> logits (batch, labels)."""
+        """inputs[stream]: (batch, steps, dim); presence[stream]: (batch, steps) of 0 or 1 -> logits (batch, outputs)."""
         ...
 
 

@@ -250,7 +250,7 @@ class FusionCore:
         why = self._why(outcome, label, list(scores))
         latency = self._latency(waiting, outcome)
         self._count(window)
-        return self._decision(window, label, scores, latency, why)
+        return self._decision(window, label, scores, latency, why, self._decider.answers(inferred.logits))
 
     def _failed(self, window: AlignedWindow, error: Exception) -> Dropped:
         if not isinstance(error, BackendError | RuntimeError):  # the engines' own errors (ONNX Runtime, torch) derive from RuntimeError
@@ -266,7 +266,7 @@ class FusionCore:
         if inferred.coalitions is None:
             return {}
         streams = [rule.stream for rule in self.config.align.streams]
-        return attribution(inferred.present, inferred.coalitions, labels.index(label), streams)
+        return attribution(inferred.present, inferred.coalitions[:, : len(labels)], labels.index(label), streams)
 
     def _latency(self, waiting: Waiting, inferred: Inferred) -> dict[str, int]:
         if self._pace is None:
@@ -291,7 +291,13 @@ class FusionCore:
         self.counts["last_window"] = max(self.counts["last_window"], window.index)
 
     def _decision(
-        self, window: AlignedWindow, label: str, scores: Mapping[str, float], latency: dict[str, int], why: dict[str, float]
+        self,
+        window: AlignedWindow,
+        label: str,
+        scores: Mapping[str, float],
+        latency: dict[str, int],
+        why: dict[str, float],
+        also: dict[str, str],
     ) -> Decision:
         config = self.config
         end_ns = window.end_ns - config.lag_ns
@@ -309,6 +315,7 @@ class FusionCore:
             model=config.model,
             latency_ns=latency,
             attribution=why,
+            also=also,
             evidence=evidence_of(window),
         )
 

@@ -21,7 +21,7 @@ Steps = Mapping[str, Sequence[Packet | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inferred:
-    """logits: (labels,), finite. encode_ns, fuse_ns: what it took on the injected clock, in whatever company.
+    """logits: (outputs,), finite. encode_ns, fuse_ns: what it took on the injected clock, in whatever company.
 
     present, coalitions: where attribution was asked for, the streams that are there and the logits of every set of them
     """

@@ -135,6 +135,15 @@ def read_log(
         damaged(Damage(rows=count, why=f"unreadable after row {count} ({' '.join(str(error).split())[:120] or type(error).__name__})"))
 
 
+def has_columns(path: Path, columns: Mapping[str, str]) -> bool:
+    """Whether a log was begun with these columns. False for one whose head cannot be read."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return bool(pa.ipc.open_stream(source).schema == schema_of(columns))
+    except (pa.ArrowException, OSError):
+        return False
+
+
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     size = path.stat().st_size
     if size == 0:

@@ -20,8 +20,8 @@ class ArrowStream:
     """A batch every ROWS decisions, with every status (some four a second), and at close().
 
     path: begun anew with each run. Raises FileExistsError where it holds something else than decisions: that is not overwritten.
-    scores, presence, age_ns, latency_ns and attribution are maps. The file can be read while it is written and after a kill: up to its last
-    whole batch.
+    scores, presence, age_ns, latency_ns, attribution and also are maps. The file can be read while it is written and after a kill:
+    up to its last whole batch.
     """
 
     def __init__(self, *, path: Path, rows: int = ROWS) -> None:
@@ -43,6 +43,7 @@ class ArrowStream:
                 ("window", ns),
                 ("model", text),
                 ("attribution", pa.map_(text, pa.float64())),
+                ("also", pa.map_(text, text)),
             ]
         )
         self._batch = pa.RecordBatch

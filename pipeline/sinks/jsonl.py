@@ -16,11 +16,10 @@ FIELDS = ("id", "session", "start_ns", "end_ns", "label", "scores", "presence", 
 
 
 def line_of(decision: Decision) -> str:
-    """The decision's fields in the order of FIELDS, and `attribution` where there is one. Times are integer nanoseconds."""
+    """The decision's fields in the order of FIELDS, and `attribution` and `also` where there are any. Times are integer nanoseconds."""
     values = decision.to_json()
     chosen = {name: values[name] for name in FIELDS}
-    if decision.attribution:
-        chosen["attribution"] = values["attribution"]
+    chosen |= {name: values[name] for name in ("attribution", "also") if values[name]}
     return json.dumps(chosen, ensure_ascii=False, allow_nan=False)
 
 

@@ -27,9 +27,11 @@ def machine() -> str:
     )
 
 
-def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], temperature: float) -> dict[str, Any]:
+def tested(
+    engine: Engine, segments: Sequence[Segment], labels: Sequence[str], temperature: float, also: Mapping[str, int]
+) -> dict[str, Any]:
     """Figures of the test split: overall, by pattern of presence and by condition."""
-    encoded = Encoded(engine, segments)
+    encoded = Encoded(engine, segments, labels=len(labels), also=also)
     patterns = presence_patterns(list(segments[0].packets))
     scored = {name: encoded.score(keep, temperature) for name, keep in patterns.items()}
     whole = scored["all"]
@@ -38,22 +40,23 @@ def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], t
         "decisions": len(whole.label),
         "by_presence": {name: _rounded(figures(part, labels)) for name, part in scored.items()},
         "by_condition": {name: _rounded(figures(whole.of_condition(name), labels)) for name in conditions},
+        "answered": {name: _rounded(encoded.answered(keep)) for name, keep in patterns.items()},
         "confusion": confusion(whole).tolist(),
     }
 
 
-def fit_temperature(engine: Engine, segments: Sequence[Segment]) -> float:
+def fit_temperature(engine: Engine, segments: Sequence[Segment], labels: int | None = None) -> float:
     """The temperature in 0.5 .. 3 with the least negative log-likelihood on these segments (Guo et al. 2017)."""
-    return best_temperature(Encoded(engine, segments, every=2).score(list(segments[0].packets)))
+    return best_temperature(Encoded(engine, segments, labels=labels, every=2).score(list(segments[0].packets)))
 
 
-def fit_offsets(engine: Engine, segments: Sequence[Segment]) -> list[float]:
+def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None = None) -> list[float]:
     """What to add to each label's logit so that the mean recall of the labels is highest on these segments; the first label's is 0.
 
     A label that is rare, or hard to tell in training's noise, is otherwise given too seldom where it is plain. Searched label by label,
     in tenths from -2 to 2; the smallest that comes within TOLERANCE of the best.
     """
-    encoded = Encoded(engine, segments, every=2)
+    encoded = Encoded(engine, segments, labels=labels, every=2)
     scored = encoded.score(list(segments[0].packets))
     logits = np.log(np.maximum(scored.scores, 1e-12))
     tries = sorted((round(0.1 * step, 1) for step in range(-20, 21)), key=abs)
