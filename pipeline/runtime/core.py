@@ -250,7 +250,7 @@ class FusionCore:
         why = self._why(outcome, label, list(scores))
         latency = self._latency(waiting, outcome)
         self._count(window)
-        return self._decision(window, label, scores, latency, why, self._decider.answers(inferred.logits))
+        return self._decision(window, label, scores, latency, why, self._decider.answers(outcome.logits))
 
     def _failed(self, window: AlignedWindow, error: Exception) -> Dropped:
         if not isinstance(error, BackendError | RuntimeError):  # the engines' own errors (ONNX Runtime, torch) derive from RuntimeError

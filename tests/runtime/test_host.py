@@ -202,7 +202,7 @@ def test_what_a_model_costs_is_known_once_it_is_loaded_and_then_a_session_may_st
     story = Story("a")
     story.ground.most_ns = 6
     story.run(look, story.start("b"), look)
-    assert story.kinds("b") == ["status", "refused"]
+    assert story.kinds("b") == ["refused"]
     assert story.said[-1 - [line.get("session") for line in reversed(story.said)].index("b")]["why"] == "too heavy"
     assert story.ground.places["b"][0].closed == 1
     assert story.kinds("a") == ["started", "status", "ended"]
