@@ -356,14 +356,14 @@ class FusionSeat:
 
     def _report(self, ended: bool) -> None:
         now_ns = self._session_ns()
-        edges = {name: asdict(edge.counts) for name, edge in self._edges.items()}
+        edges = {name: _plain(edge.counts) for name, edge in self._edges.items()}
         self._outbox.report(
             {
                 "from": "fusion",
                 "generation": self._generation,
                 "now_ns": now_ns,
                 "counts": dict(self.core.counts),
-                "streams": [asdict(status) for status in self._tallies.statuses(now_ns, paced=self._pace is not None)],
+                "streams": [_plain(status) for status in self._tallies.statuses(now_ns, paced=self._pace is not None)],
                 "edges": edges,
                 "lost_letters": dict(self._outbox.dropped),
                 "ended": ended,
@@ -375,3 +375,7 @@ class FusionSeat:
         if self._pace is not None:
             return self._pace.now_ns()
         return max((tally.promised_ns for tally in self._tallies.streams.values()), default=0)
+
+
+def _plain(record: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass of plain values with slots
+    return {name: getattr(record, name) for name in record.__slots__}
