@@ -27,7 +27,8 @@ SENSORIUM = [sys.executable, "-P", "-m", "pipeline.cli"]
 
 
 class Daemon:
-    """folder: its own, for everything. Its settings let any number of sessions in: what fits is another test's business."""
+    """folder: its own, for everything. Its settings let any number of sessions in, and its configs give each decision three seconds: what fits
+    on a machine is not what is tested with it."""
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.model = folder, model
@@ -56,7 +57,8 @@ class Daemon:
         """In the folder of those that may be started from the page; its decisions go to <name>.jsonl."""
         path = self.folder / "configs" / f"{name}.yaml"
         sinks = [{"use": "pipeline.sinks.jsonl:JsonLines", "path": str(self.folder / f"{name}.jsonl")}]
-        path.write_text(yaml.safe_dump({"model": str(self.model), "sources": sources, "inputs": inputs, "sinks": sinks, **more}))
+        values = {"model": str(self.model), "sources": sources, "inputs": inputs, "sinks": sinks, "align": {"deadline_ms": 3000}, **more}
+        path.write_text(yaml.safe_dump(values))
         return path
 
     def beat(self, name: str, seconds: float = 600.0) -> Path:
