@@ -125,6 +125,17 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path, sink):
     assert path.read_bytes() == b"\0\0\0\x1cftypisom"
 
 
+@pytest.mark.parametrize("sink", [JsonLines, ArrowStream])
+def test_two_sessions_do_not_write_to_one_file(tmp_path, sink):
+    first = sink(path=tmp_path / "out")
+    first.decision(decision())
+    with pytest.raises(OSError, match="another session writes its decisions to it"):
+        sink(path=tmp_path / "out")
+    first.close()
+    assert (tmp_path / "out").stat().st_size > 0
+    sink(path=tmp_path / "out").close()
+
+
 def test_a_json_file_of_something_else_is_not_overwritten(tmp_path):
     path = tmp_path / "package.json"
     path.write_text('{"name": "mine"}')

@@ -311,6 +311,14 @@ def test_this_user_may_attach_what_is_in_no_preset(house: House) -> None:
     assert house.post(attach={"session": "room", "given": given}) == {"done": "attached own"}
 
 
+def test_a_session_of_a_config_that_came_from_this_user_can_be_changed_too(house: House) -> None:
+    config = load_config(house.folder / "configs" / "room.yaml").model_dump(mode="json")
+    post(house.run_dir, {"start": {"config": config}})
+    until(lambda: house.turn() or house.supervisor.did, 20, "a session")
+    house.supervisor.sessions["room"].take(BEGUN)
+    assert house.answer(house.ask(detach={"session": "room", "sources": ["words"]})) == {"done": "detached words"}
+
+
 def test_a_change_that_cannot_be_is_refused_and_changes_nothing(house: House) -> None:
     house.starts(config="room")
     assert "there is no source 'nobody'" in house.answer(house.ask(detach={"session": "room", "sources": ["nobody"]}))["refused"]
