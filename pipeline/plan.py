@@ -197,6 +197,9 @@ def _check_inputs(config: Config, model: Model) -> list[str]:
                 raise config.error((section, name), f"the model {model.name} has no such input", hint)
     for name, stream in config.inputs.items():
         _check_feed(config, name, stream)
+    for name in config.nodes:
+        if name not in config.sources:
+            raise config.error(("nodes", name), "there is no such source", did_you_mean(name, config.sources, "sources"))
     idle = [name for name in config.sources if not any(stream.partition(".")[0] == name for stream in config.inputs.values())]
     if idle:
         raise config.error(("sources", idle[0]), "feeds no input", f"remove it, or name it in inputs, for example `video: {idle[0]}.video`")

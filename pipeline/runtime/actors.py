@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from dataclasses import replace
 from queue import SimpleQueue
@@ -33,7 +34,7 @@ class Ingest:
         try:
             plan = _plan(config_json, digest)
             self._loop = IngestLoop(plan, name, Wires.from_json(wires), generation, SystemClock(), self._stop.is_set)
-            return {**self._loop.open(), "pid": os.getpid()}
+            return {**self._loop.open(), "pid": os.getpid(), "machine": platform.node()}
         except Exception as error:  # noqa: BLE001 - the process's edge: the engine is told its kind
             return {"error": failure_of(error).to_json()}
 
@@ -54,6 +55,12 @@ class Ingest:
             self._loop.record(None if recording is None else Recording(**recording))
         return {}
 
+    def connect(self, edges: dict[str, str]) -> dict[str, Any]:
+        """Where its inputs are received from now on."""
+        if self._loop is not None:
+            self._loop.connect(edges)
+        return {}
+
     def stop(self) -> dict[str, Any]:
         self._stop.set()
         return {}
@@ -71,7 +78,7 @@ class Fusion:
     def open(self, seat: str, config_json: str, digest: str, wires: dict[str, Any], generation: int) -> dict[str, Any]:
         try:
             opened = self._host.open(seat, _plan(config_json, digest), Wires.from_json(wires), generation)
-            return {**opened, "pid": os.getpid()}
+            return {**opened, "pid": os.getpid(), "machine": platform.node()}
         except Exception as error:  # noqa: BLE001 - the process's edge
             return {"error": failure_of(error).to_json()}
 

@@ -5,12 +5,14 @@ A seat that hangs shows by not ending when it is asked to: then its whole proces
 
 from __future__ import annotations
 
+import platform
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pipeline.clock import Clock
+from pipeline.config import Config
 from pipeline.runtime.failure import Failure
 from pipeline.runtime.seats import Handle, Node, Process, Ref, Seat
 from pipeline.runtime.stage import FUSION, Message
@@ -69,7 +71,8 @@ class Crew:
     # -- orders
 
     def make_source(self, stage: SessionStage, name: str, generation: int) -> Handle:
-        actor = self._node.ingest(stage.config_json, stage.digest, name, stage.wires.to_json(), generation)
+        labels = stage.nodes.get(name, {})
+        actor = self._node.ingest(stage.config_json, stage.digest, name, stage.wires.to_json(), generation, labels=labels)
         self._pending[self._node.call(actor, "open")] = _About("opened", stage, name, generation)
         return actor
 
@@ -178,7 +181,7 @@ class Crew:
         elif about.what in ("opened", "ended") and about.stage is not None:
             if about.seat is not None:
                 about.seat.open = True
-            if "pid" in values:
+            if values.get("machine") == platform.node():  # what runs on others is not ours to measure
                 self.pids[about.stage.session, about.name] = values["pid"]
             _say(about, about.what, values)
 
@@ -213,10 +216,13 @@ def _say(
 
 
 class SessionStage:
-    """The crew as one session sees it: a `pipeline.runtime.stage.Stage`."""
+    """The crew as one session sees it: a `pipeline.runtime.stage.Stage`. nodes: source -> the labels of the node it wants to run on."""
 
-    def __init__(self, crew: Crew, session: str, config_json: str, digest: str, wires: Wires) -> None:
+    def __init__(
+        self, crew: Crew, session: str, config_json: str, digest: str, wires: Wires, nodes: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self.session, self.config_json, self.digest, self.wires = session, config_json, digest, wires
+        self.nodes = nodes or {}
         self.seat: Seat | None = None
         self.letters: deque[Message] = deque()
         self._crew = crew
@@ -240,14 +246,18 @@ class SessionStage:
     def vacate(self, names: list[str]) -> None:
         self._crew.tell_seat(self, "vacate", names)
 
-    def change(self, config_json: str) -> None:
-        self.config_json = config_json
+    def change(self, config: Config) -> None:
+        self.config_json, self.nodes = config.model_dump_json(), config.nodes
 
     def stop(self, name: str) -> None:
         if name == FUSION:
             self._crew.end_seat(self)
         elif name in self._actors:
             self._crew.ask(self, name, self._actors[name], "stop")
+
+    def connect(self, edges: dict[str, str]) -> None:
+        for name, actor in self._actors.items():
+            self._crew.ask(self, name, actor, "connect", edges)
 
     def record(self, recording: Recording | None) -> None:
         self.wires = replace(self.wires, recording=recording)

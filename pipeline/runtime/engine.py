@@ -145,7 +145,7 @@ class Engine:
         """Ends the sources that are no longer there and starts those that are new; nobody else is touched."""
         before, self._plan = self._sources, plan
         self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
-        self._stage.change(plan.config.model_dump_json())
+        self._stage.change(plan.config)
         for name in before.keys() - self._sources.keys():
             self._obey_quietly(self._children.pop(name))
             self._opened.pop(name, None)
@@ -181,6 +181,8 @@ class Engine:
             return
         if message.what == "opened":
             self._opened[message.name] = message.values
+            if message.name == FUSION and message.generation:
+                self._stage.connect(message.values.get("edges", {}))
             child.happens("opened", self._clock.now_ns())
             self._start_those_ready()
             return
@@ -226,7 +228,7 @@ class Engine:
             return {"epoch_ns": epoch_ns, "decided": self._board.last_window, "resumed": resumed}
         # At full speed a source is read again from its start, and what is known is left out: nothing is lost or doubled.
         from_ns = max(0, self._session_ns(epoch_ns)) if resumed and self._speed is not None else 0
-        return {"epoch_ns": epoch_ns, "from_ns": from_ns}
+        return {"epoch_ns": epoch_ns, "from_ns": from_ns, "edges": self._opened[FUSION].get("edges", {})}
 
     def _session_ns(self, epoch_ns: int) -> int:
         return Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed or 1.0).now_ns()

@@ -69,10 +69,10 @@ class FusionSeat:
         self._vacant = sorted(kinds_of(plan).keys() - fed_inputs(plan).keys()) if takes_changes(plan) else []
         self._promise_due_ns = 0
         self._wires, self._recordings = wires, SimpleQueue[Recording | None]()
-        self._outbox = Outbox(context, wires.engine)
+        self._outbox = Outbox(context, wires.engine, keys=wires.keys)
         self._view = View(Feed(context, wires.view, session_of(plan)), clock)
         self._edges = {
-            name: EdgeReceiver(context, wires.edge(name), wires.inputs, replays=self._speed is None)
+            name: EdgeReceiver(context, wires.edge(name), wires.inputs, replays=self._speed is None, keys=wires.keys)
             for name in (kinds_of(plan) if takes_changes(plan) else fed_inputs(plan))
         }
         self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
@@ -82,6 +82,10 @@ class FusionSeat:
         self._at_ns = 0  # of the newest event of a replay
         self._over = False
         self._report_due_ns = self._heard_ns = clock.now_ns()
+
+    def addresses(self) -> dict[str, str]:
+        """Input -> where its source is to send."""
+        return {name: edge.address for name, edge in self._edges.items()}
 
     # -- the life of a seat
 

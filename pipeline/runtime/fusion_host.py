@@ -14,6 +14,7 @@ from operators.errors import ContractError
 from pipeline.clock import Clock
 from pipeline.runtime.fusion import FusionSeat
 from pipeline.runtime.graphs import Graphs
+from pipeline.runtime.keys import Doorman
 from pipeline.runtime.parts import RunPlan, make_core
 from pipeline.runtime.rounds import Rounds
 from pipeline.runtime.wires import Wires
@@ -47,6 +48,7 @@ class FusionHost:
         self._clock, self._stop = clock, stop
         self._context: zmq.Context[Any] = zmq.Context()
         self._rounds = Rounds(clock)
+        self._doorman: Doorman | None = None
         self._places: dict[str, _Place] = {}
         self._engines: dict[tuple[str, str], Graphs] = {}
         self._past: dict[str, Counter[int]] = {}  # batches of engines that are gone
@@ -65,11 +67,15 @@ class FusionHost:
             key = (plan.model.digest, plan.config.run.backend)
             graphs = self._engines.get(key) or Graphs(plan.model, plan.make_backend(), self._clock)
             core = make_core(plan, graphs)
+            if wires.keys is not None:
+                self._doorman = self._doorman or Doorman(self._context)
+                self._doorman.admit(wires.keys)
             made = FusionSeat(seat, plan, wires, generation, self._clock, core, self._context)
             with self._changed:
                 self._engines[key] = graphs
                 self._places[seat] = _Place(made, key)
-        return {"backend": graphs.backend.name, "model": core.config.model, "cost_ns": graphs.costs_ns[plan.config.decide.attribution]}
+        about = {"backend": graphs.backend.name, "model": core.config.model, "edges": made.addresses()}
+        return {**about, "cost_ns": graphs.costs_ns[plan.config.decide.attribution]}
 
     def run(self, seat: str, epoch_ns: int, decided: int, resumed: bool) -> None:
         """Until the seat ends; raises what it failed with."""
@@ -119,6 +125,8 @@ class FusionHost:
         self._thread.join(PATIENCE_S)
         for name in list(self._places):
             self.end(name).wait(PATIENCE_S)
+        if self._doorman is not None:
+            self._doorman.close()
         if not self._thread.is_alive() and not self._places:
             self._context.term()
 

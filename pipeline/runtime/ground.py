@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import zmq
 
+from operators.errors import DeviceNotFound
 from pipeline.clock import Clock
 from pipeline.runtime.bus import Inbox
 from pipeline.runtime.crew import Crew, SessionStage
 from pipeline.runtime.job import EngineJob, Job
+from pipeline.runtime.keys import Doorman, Keys, new_keys
 from pipeline.runtime.listeners import refuse_open_ports
 from pipeline.runtime.load import Load
 from pipeline.runtime.parts import RunPlan
@@ -23,11 +25,14 @@ from pipeline.runtime.wires import Wires
 
 
 class CheckedStage(SessionStage):
-    """A stage of this machine's processes."""
+    """alone: this machine is no node of a cluster, whose nodes listen for each other by design (behind the cluster's token)."""
+
+    alone = True
 
     def check(self) -> None:
         """Raises SensoriumError if anything of this process and its descendants can be reached from another machine."""
-        refuse_open_ports(os.getpid())
+        if self.alone:
+            refuse_open_ports(os.getpid())
 
 
 @dataclass(slots=True)
@@ -48,27 +53,49 @@ class RayGround:
 
     def __init__(self, job: EngineJob, clock: Clock, actors: int) -> None:
         self._job, self._clock = job, clock
-        self._node = RayNode(Path(job.folder) / "ray", actors)
+        self._node = RayNode(Path(job.folder) / "ray", actors, job.address)
         self._crew = Crew(self._node, clock, job.fusion_actors)
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
         self._load = Load(clock, job.cores or float(psutil.cpu_count() or 1), job.share)
         self._judges = job.cores is not None
+        self._doorman: Doorman | None = None
         self._count = 0
 
     def place(self, job: Job, plan: RunPlan) -> RayPlace:
         folder = Path(self._job.folder) / f"s{self._count}"
         folder.mkdir(mode=0o700)
         self._count += 1
+        self._check_nodes(plan)
         wires = Wires(folder=str(folder), inputs=tuple(plan.model.spec.inputs), recording=job.recording, view=self._job.view)
-        inbox = Inbox(self._context, wires.engine)
+        if host := self._node.host:
+            wires = replace(wires, engine_at=f"tcp://{host}:*", keys=self._new_keys())
+        inbox = Inbox(self._context, wires.engine, wires.keys)
+        wires = replace(wires, engine_at=inbox.address if host else "")
         self._poller.register(inbox.socket, zmq.POLLIN)
         self._load.begin(job.session, plan)
-        return RayPlace(CheckedStage(self._crew, job.session, job.config_json, job.digest, wires), inbox, self, folder)
+        stage = CheckedStage(self._crew, job.session, job.config_json, job.digest, wires, plan.config.nodes)
+        stage.alone = not host
+        return RayPlace(stage, inbox, self, folder)
+
+    def _new_keys(self) -> Keys:
+        keys = new_keys()
+        self._doorman = self._doorman or Doorman(self._context)
+        self._doorman.admit(keys)
+        return keys
+
+    def _check_nodes(self, plan: RunPlan) -> None:
+        """Raises DeviceNotFound before anything waits for a node that is not there."""
+        for source, labels in plan.config.nodes.items():
+            if self._node.host and not self._node.has(labels):
+                wanted = ", ".join(f"{key}={value}" for key, value in labels.items())
+                raise DeviceNotFound(source, f"no node of the cluster has the labels {wanted}; `ray start --labels` gives a node its own")
 
     def leave(self, place: RayPlace) -> None:
         self._poller.unregister(place.inbox.socket)
         place.inbox.close()
+        if self._doorman is not None and place.stage.wires.keys is not None:
+            self._doorman.forget(place.stage.wires.keys)
         self._crew.forget(place.stage)
         self._load.end(place.stage.session)
         shutil.rmtree(place.folder, ignore_errors=True)
@@ -95,4 +122,6 @@ class RayGround:
 
     def close(self) -> None:
         self._node.close()
+        if self._doorman is not None:
+            self._doorman.close()
         self._context.destroy(linger=0)

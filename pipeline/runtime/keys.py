@@ -6,12 +6,15 @@ made for each session and travel with its actors' arguments, so they are worth w
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import socket
+from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
+
+DOMAIN = "sensorium"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +22,9 @@ class Keys:
     """Z85 texts of 40 characters."""
 
     receiver: str
-    receiver_secret: str
+    receiver_secret: str = field(repr=False)
     sender: str
-    sender_secret: str
-
-    def to_json(self) -> dict[str, str]:
-        return asdict(self)
+    sender_secret: str = field(repr=False)
 
 
 def new_keys() -> Keys:
@@ -34,19 +34,26 @@ def new_keys() -> Keys:
     )
 
 
-def receives(socket: zmq.Socket[Any], keys: Keys | None) -> None:
+def receives(edge: zmq.Socket[Any], keys: Keys | None) -> None:
     """Before it binds. None: an edge inside a machine, which the file system guards."""
     if keys is not None:
-        socket.curve_server = True
-        socket.curve_publickey, socket.curve_secretkey = keys.receiver.encode(), keys.receiver_secret.encode()
-        socket.zap_domain = b"sensorium"
+        edge.curve_server = True
+        edge.curve_publickey, edge.curve_secretkey = keys.receiver.encode(), keys.receiver_secret.encode()
+        edge.zap_domain = DOMAIN.encode()
 
 
-def sends(socket: zmq.Socket[Any], keys: Keys | None) -> None:
+def sends(edge: zmq.Socket[Any], keys: Keys | None) -> None:
     """Before it connects."""
     if keys is not None:
-        socket.curve_serverkey = keys.receiver.encode()
-        socket.curve_publickey, socket.curve_secretkey = keys.sender.encode(), keys.sender_secret.encode()
+        edge.curve_serverkey = keys.receiver.encode()
+        edge.curve_publickey, edge.curve_secretkey = keys.sender.encode(), keys.sender_secret.encode()
+
+
+def own_address(towards: str) -> str:
+    """The address of this machine from which that other one is reached."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((towards, 9))  # sends nothing
+        return str(probe.getsockname()[0])
 
 
 class Doorman:
@@ -56,14 +63,18 @@ class Doorman:
         self._auth = ThreadAuthenticator(context)
         self._known: set[bytes] = set()
         self._auth.start()
-        self._auth.configure_curve_callback("*", credentials_provider=self)
+        self._auth.configure_curve_callback(DOMAIN, credentials_provider=self)
 
     def admit(self, keys: Keys) -> None:
         self._known.add(keys.sender.encode())
 
+    def forget(self, keys: Keys) -> None:
+        """Its session is over."""
+        self._known.discard(keys.sender.encode())
+
     def callback(self, domain: str, key: bytes) -> bool:
         """Asked by ZeroMQ's authenticator."""
-        return zmq.utils.z85.encode(key) in self._known
+        return key in self._known
 
     def close(self) -> None:
         self._auth.stop()

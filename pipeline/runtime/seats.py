@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +21,7 @@ Ref = Any
 class Node(Protocol):
     """Makes processes with an actor in each; `pipeline.runtime.ray.RayNode` is one."""
 
-    def ingest(self, *arguments: object) -> Handle: ...
+    def ingest(self, *arguments: object, labels: Mapping[str, str]) -> Handle: ...
 
     def fusion(self) -> Handle: ...
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ class Node:
         self._count = 0
         self._answers: dict[int, Any] = {}
 
-    def ingest(self, *arguments: object) -> Actor:
+    def ingest(self, *arguments: object, labels: Mapping[str, str]) -> Actor:
         self.sources.append(Actor(str(arguments[2])))
         return self.sources[-1]
 
@@ -155,7 +156,7 @@ def test_a_source_has_a_process_of_its_own() -> None:
     a.make("cam", 0)
     b.make("cam", 3)
     mine, other = story.node.sources
-    story.node.answer(mine, "open", {"pid": 5, "end_ns": None})
+    story.node.answer(mine, "open", {"pid": 5, "machine": platform.node(), "end_ns": None})
     [opened] = story.messages(a)
     assert (opened.name, opened.generation, opened.what, opened.values["pid"]) == ("cam", 0, "opened", 5)
     assert story.said(b) == []

@@ -44,6 +44,8 @@ class Stage:
 
     def record(self, recording: object) -> None: ...
 
+    def connect(self, edges: dict[str, str]) -> None: ...
+
     def stop(self, name: str) -> None:
         self.stopped.append(name)
         if not self.deaf:
