@@ -149,8 +149,11 @@ class FusionSeat:
 
     @property
     def hurries(self) -> bool:
-        """Session time runs: what is done late is late. The others get what is left."""
-        return self._speed is not None
+        """Session time runs: what is done late is late. The others get what is left.
+
+        Of a replay it begins to run where decisions are wanted: the way there is made as fast as there is time for it.
+        """
+        return self._speed is not None and (self._replay is None or self._pace is not None)
 
     def sockets(self) -> list[zmq.Socket[Any]]:
         """Those whose messages it would take now."""
@@ -245,7 +248,7 @@ class FusionSeat:
         count = 0
         while count < MOST_MESSAGES and not self._held() and not self._over and (following := replay.peek()) is not None:
             at_ns, event = following
-            if self._pace is None and self._speed is not None:
+            if self._pace is None and self._speed is not None and self._plan.replay is not None and at_ns >= self._plan.replay.start_ns:
                 epoch_ns = self._clock.now_ns() - round(at_ns / self._speed)
                 self._pace = Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
             if self._pace is not None and self._pace.clock_ns(at_ns) > self._clock.now_ns():
