@@ -81,7 +81,7 @@ def admit(
 ) -> Verdict:
     """Whether it fits beside those that run. past: sessions that ended, for what their sources used.
 
-    beside: those that it would share its fusion process with; None: all. batch_ns: the longest that this process has worked without a break.
+    beside: those that it would share its fusion process with; None: all. batch_ns: the longest that this has worked without a break.
     Cores are counted, and of the fusion process it is asked whether every window would still be decided in time (`late`).
     """
     known = measured(past) | measured(running)
@@ -129,7 +129,8 @@ def late(fusions: Sequence[Fusion], *, share: float, batch_ns: float = 0) -> str
     if busy + blocking > share:
         return (
             f"the fusion process would be {100 * busy:.0f} % busy, and {100 * blocking:.0f} % of the shortest hop may pass "
-            f"until it is free: together {100 * (busy + blocking):.0f} %, of at most {100 * share:.0f} %; stop a session, or take a lighter model"
+            f"until it is free: together {100 * (busy + blocking):.0f} %, of at most {100 * share:.0f} %; "
+            "stop a session, or take a lighter model"
         )
     return ""
 
