@@ -132,7 +132,10 @@ class FusionHost:
             self._context.term()
 
     def counts(self) -> dict[str, Any]:
-        """Plain values. batches: by stage and size; rules: of every graph; seats: by name; busy: share of the time."""
+        """Plain values. batches: by stage and size; rules: of every graph; seats: by name; busy: share of the time.
+
+        longest_batch_ns: what long ones take.
+        """
         with self._changed:
             engines, places = dict(self._engines), dict(self._places)
             stages = {stage: Counter(dict(sizes)) for stage, sizes in self._past.items()}

@@ -194,7 +194,9 @@ class Rounds:
             worked.append(seat)
         self.counts["batches"] += 1
         batch[0].graphs.took(len(batch), last_ns - begun_ns)
-        self.longest_batch_ns = max(0.999 * self.longest_batch_ns, last_ns - begun_ns)
+        # Up fast and down slowly, but not by all that one stall of the machine took: what long ones take.
+        more_ns = last_ns - begun_ns - self.longest_batch_ns
+        self.longest_batch_ns += more_ns * (0.2 if more_ns > 0 else 0.01)
         return worked
 
     def _guarded(self, seat: FusionSeat, call: Callable[..., Any], *given: Any) -> Any:  # noqa: ANN401 - whatever the call gives
