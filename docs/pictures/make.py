@@ -2,7 +2,7 @@
 
     python docs/pictures/make.py [FOLDER]
 
-Light and dark, desktop and phone, all at about one moment of one session. Wants Chromium and the extra `dev`; looks best where the font
+Light and dark, desktop and phone, each at one moment of a session of its own. Wants Chromium and the extra `dev`; looks best where the font
 Inter is installed (Debian: fonts-inter). The daemon has its own folders and any free port, and ends with this script.
 """
 
@@ -59,31 +59,37 @@ def begin(folder: Path) -> str:
     return found[0]
 
 
-def pages(browser: Browser, entrance: str) -> dict[str, Page]:
-    """By the end of the picture's name; none shows a session yet."""
+def photograph(page: Page, out: Path) -> None:
+    """Starts the session, takes the picture in its middle, stops it."""
+    page.click("#start")
+    page.wait_for_selector("#start-config option[value=scene]", state="attached")
+    page.select_option("#start-config", "scene")
+    page.click("#start-go")
+    page.wait_for_selector("#title:text-is('scene')")
+    while page.evaluate(CLOCK_S) < SHOT_S:
+        page.wait_for_timeout(50)
+    page.screenshot(path=out)
+    page.click("#stop")
+    page.click("#sure-go")
+    page.wait_for_selector("#state:text-is('ended')")
+
+
+def photograph_all(browser: Browser, entrance: str, out: Path) -> None:
+    """One after the other: four pages that draw at a time would slow down what they show."""
     door = browser.new_context()
     door.new_page().goto(entrance)
     kept = door.storage_state()
-    found = {}
+    door.close()
     for theme in ("light", "dark"):
         for size, options in SIZES.items():
-            page = browser.new_context(storage_state=kept, color_scheme=theme, **options).new_page()
-            page.goto(entrance.partition("/enter")[0] + "/#/session/scene")
+            context = browser.new_context(storage_state=kept, color_scheme=theme, **options)
+            page = context.new_page()
+            page.goto(entrance.partition("/enter")[0] + "/#/")
             page.wait_for_selector("#empty-start:visible")
-            found[f"{theme}-{size}"] = page
-    return found
-
-
-def photograph(found: dict[str, Page], out: Path) -> None:
-    first = next(iter(found.values()))
-    first.click("#start")
-    first.wait_for_selector("#start-config option[value=scene]", state="attached")
-    first.select_option("#start-config", "scene")
-    first.click("#start-go")
-    while first.evaluate(CLOCK_S) < SHOT_S:
-        first.wait_for_timeout(50)
-    for name, page in found.items():
-        page.screenshot(path=out / f"dashboard-{name}.png")
+            if size == "phone":
+                page.click("#menu")
+            photograph(page, out / f"dashboard-{theme}-{size}.png")
+            context.close()
 
 
 def main() -> None:
@@ -96,7 +102,7 @@ def main() -> None:
             found = shutil.which("chromium")
             env = {**os.environ, "FONTCONFIG_FILE": str(folder / "fonts.conf")}
             browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"], env=env)
-            photograph(pages(browser, entrance), out)
+            photograph_all(browser, entrance, out)
             browser.close()
         finally:
             sensorium(folder, "stop", "--all")
