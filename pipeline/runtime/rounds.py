@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import zmq
@@ -64,7 +65,7 @@ class Rounds:
         while name in self.seats and (batch := self._ready([self.seats[name]])):
             self._run(batch)
         if name in self.seats:
-            self._guarded(self.seats[name], self.seats[name].look_after)
+            self._guarded(self.seats[name], partial(self.seats[name].look_after, last=True))
         self.remove(name)
 
     def round(self, most_wait_ns: int = POLL_NS) -> bool:
