@@ -192,7 +192,7 @@ class FusionSeat:
         oldest = self.core.waiting[0]
         due_ns = oldest.due_ns if self._replay is None else self._at_ns + self.core.config.align.hop_ns
         deadline_ns = 0 if self._pace is None else self._pace.clock_ns(due_ns)
-        return Ready(seat=self.name, deadline_ns=deadline_ns, work=oldest.work)
+        return Ready(seat=self.name, deadline_ns=deadline_ns, work=oldest.work, budget_ns=self.core.budget_ns)
 
     def decide(self, outcome: Inferred | Exception) -> None:
         """What `ready` gave was inferred."""

@@ -27,12 +27,16 @@ SECOND_NS = 1_000_000_000
 
 
 class Rounds:
-    """Not for more than one thread. failed: seat -> what it raised, for the caller to take away."""
+    """Not for more than one thread. failed: seat -> what it raised, for the caller to take away.
+
+    together: how many windows were begun as one batch -> how often.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.seats: dict[str, FusionSeat] = {}
         self.failed: dict[str, Exception] = {}
         self.counts: Counter[str] = Counter()
+        self.together: Counter[int] = Counter()
         self.busy = 0.0
         self.longest_batch_ns = 0.0
         self._clock, self._busy_at_ns = clock, clock.now_ns()
@@ -193,7 +197,7 @@ class Rounds:
             self._guarded(seat, seat.decide, outcome)
             last_ns = self._clock.now_ns()
             worked.append(seat)
-        self.counts["batches"] += 1
+        self.together[len(batch)] += 1
         batch[0].graphs.took(len(batch), last_ns - begun_ns)
         # Up fast and down slowly, but not by all that one stall of the machine took: what long ones take.
         more_ns = last_ns - begun_ns - self.longest_batch_ns
