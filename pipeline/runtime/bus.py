@@ -149,7 +149,7 @@ class EdgeReceiver:
     def receive(self, most: int = 64) -> Iterator[Envelope | Dropped]:
         """What has come, up to `most` messages, without waiting; Dropped("bad_message") for what is none of ours."""
         for _ in range(most):
-            if not self.socket.getsockopt(zmq.EVENTS) & _READABLE:  # asked first: an exception costs as much as a message
+            if not int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE:  # asked first: an exception costs as much as a message
                 return
             parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
