@@ -33,9 +33,10 @@ decide: {{attribution: true}}
 """
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
 <fontconfig><include>/etc/fonts/fonts.conf</include>
-<match target="pattern"><test qual="any" name="family"><string>sans</string></test>
+{}</fontconfig>"""
+INTER = """<match target="pattern"><test qual="any" name="family"><string>{}</string></test>
 <edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit></match>
-</fontconfig>"""
+"""
 SIZES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1440, "height": 1100}, "device_scale_factor": 1.5},
     "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True},
@@ -96,7 +97,7 @@ def main() -> None:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         folder = Path(scratch)
-        (folder / "fonts.conf").write_text(FONTS)
+        (folder / "fonts.conf").write_text(FONTS.format("".join(INTER.format(name) for name in ("sans", "sans-serif", "system-ui"))))
         entrance = begin(folder)
         try:
             found = shutil.which("chromium")
