@@ -25,8 +25,12 @@ class Fusion:
     deadline_ns: int
 
     @property
+    def work_ns(self) -> float:
+        return OVERHEAD * self.cost_ns
+
+    @property
     def cores(self) -> float:
-        return OVERHEAD * self.cost_ns / self.hop_ns
+        return self.work_ns / self.hop_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +77,19 @@ def admit(
     share: float,
     past: Sequence[Running] = (),
     beside: Sequence[Running] | None = None,
+    batch_ns: float = 0,
 ) -> Verdict:
     """Whether it fits beside those that run. past: sessions that ended, for what their sources used.
 
-    beside: those that it would share its fusion process with; None: all.
-
-    Cores are counted, and the fusion process is asked whether every window would still be decided in time (`late`).
+    beside: those that it would share its fusion process with; None: all. batch_ns: the longest that this has worked without a break.
+    Cores are counted, and of the fusion process it is asked whether every window would still be decided in time (`late`).
     """
     known = measured(past) | measured(running)
     needs = newcomer.fusion.cores + ingest_cores(newcomer.classes, known)
     in_use = sum(_in_use(one, known) for one in running)
     limit = cores * share
-    line = late([*(one.fusion for one in (running if beside is None else beside)), newcomer.fusion], share=share)
+    together = [*(one.fusion for one in (running if beside is None else beside)), newcomer.fusion]
+    line = late(together, share=share, batch_ns=batch_ns)
     if in_use + needs > limit:
         line = f"needs about {needs:.2f} cores, {in_use:.2f} of {limit:.2f} are in use; stop a session, or raise the share of the cores"
     return Verdict(needs=needs, in_use=in_use, limit=limit, refused=line)
@@ -104,27 +109,28 @@ def ingest_cores(classes: Sequence[str], known: Mapping[tuple[str, ...], float])
     return known.get(tuple(sorted(classes)), DEFAULT_INGEST * len(classes))
 
 
-def late(fusions: Sequence[Fusion], *, share: float) -> str:
+def late(fusions: Sequence[Fusion], *, share: float, batch_ns: float = 0) -> str:
     """Empty if one process can decide every window of all of these by its deadline, else one line with the figures.
 
-    One that has begun is not interrupted, so the most urgent may have to wait for the longest: work done by earliest deadline meets all of
-    them if  sum(cost / hop) + longest / shortest deadline <= 1  (a deadline counts as a hop at most). Here share stands in place of 1.
-    Source: Liu and Layland 1973, with blocking as in Baker 1991, "Stack-based scheduling of realtime processes".
+    What has begun is not interrupted, so the most urgent may have to wait for the longest, which is batch_ns (measured) or the costliest
+    window. Work by earliest deadline then meets all deadlines if  longest / shortest + sum(work / min(hop, deadline)) <= 1,  where the
+    shortest is the least hop or deadline; share stands in place of 1.
+    Source: Liu and Layland 1973; blocking as in Baker 1991, "Stack-based scheduling of realtime processes".
     """
-    longest = max(fusions, key=lambda one: one.cost_ns)
-    used = sum(one.cores for one in fusions)
-    for one in fusions:
-        slack_ns = one.deadline_ns - one.cost_ns
-        if longest.cost_ns > slack_ns:
-            return (
-                f"a window takes {longest.cost_ns / 1e6:.1f} ms of the fusion process, and the most urgent session can wait "
-                f"{max(0, slack_ns) / 1e6:.1f} ms; give it a longer deadline_ms or a lighter model"
-            )
-    blocking = max(longest.cost_ns / min(one.deadline_ns, one.hop_ns) for one in fusions)
-    if used + blocking > share:
+    longest_ns = max(batch_ns, *(one.work_ns for one in fusions)) if fusions else 0.0
+    slack_ns = min((one.deadline_ns - one.work_ns for one in fusions), default=longest_ns)
+    if longest_ns > slack_ns:
         return (
-            f"the fusion process would be {100 * used:.0f} % busy, and {100 * blocking:.0f} % of the shortest deadline may go by waiting "
-            f"for a window that has begun: together at most {100 * share:.0f} %"
+            f"the fusion process may work {longest_ns / 1e6:.1f} ms without a break, and the most urgent session can wait "
+            f"{max(0, slack_ns) / 1e6:.1f} ms; give it a longer deadline_ms, or take a lighter model"
+        )
+    busy = sum(one.work_ns / min(one.hop_ns, one.deadline_ns) for one in fusions)
+    blocking = max((longest_ns / min(one.hop_ns, one.deadline_ns) for one in fusions), default=0.0)
+    if busy + blocking > share:
+        return (
+            f"the fusion process would be {100 * busy:.0f} % busy, and {100 * blocking:.0f} % of the shortest hop may pass "
+            f"until it is free: together {100 * (busy + blocking):.0f} %, of at most {100 * share:.0f} %; "
+            "stop a session, or take a lighter model"
         )
     return ""
 

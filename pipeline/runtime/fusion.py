@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -149,8 +149,11 @@ class FusionSeat:
 
     @property
     def hurries(self) -> bool:
-        """Session time runs: what is done late is late. The others get what is left."""
-        return self._speed is not None
+        """Session time runs: what is done late is late. The others get what is left.
+
+        Of a replay it begins to run where decisions are wanted: the way there is made as fast as there is time for it.
+        """
+        return self._speed is not None and (self._replay is None or self._pace is not None)
 
     def sockets(self) -> list[zmq.Socket[Any]]:
         """Those whose messages it would take now."""
@@ -245,7 +248,7 @@ class FusionSeat:
         count = 0
         while count < MOST_MESSAGES and not self._held() and not self._over and (following := replay.peek()) is not None:
             at_ns, event = following
-            if self._pace is None and self._speed is not None:
+            if self._pace is None and self._speed is not None and self._plan.replay is not None and at_ns >= self._plan.replay.start_ns:
                 epoch_ns = self._clock.now_ns() - round(at_ns / self._speed)
                 self._pace = Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
             if self._pace is not None and self._pace.clock_ns(at_ns) > self._clock.now_ns():
@@ -356,14 +359,14 @@ class FusionSeat:
 
     def _report(self, ended: bool) -> None:
         now_ns = self._session_ns()
-        edges = {name: asdict(edge.counts) for name, edge in self._edges.items()}
+        edges = {name: _plain(edge.counts) for name, edge in self._edges.items()}
         self._outbox.report(
             {
                 "from": "fusion",
                 "generation": self._generation,
                 "now_ns": now_ns,
                 "counts": dict(self.core.counts),
-                "streams": [asdict(status) for status in self._tallies.statuses(now_ns, paced=self._pace is not None)],
+                "streams": [_plain(status) for status in self._tallies.statuses(now_ns, paced=self._pace is not None)],
                 "edges": edges,
                 "lost_letters": dict(self._outbox.dropped),
                 "ended": ended,
@@ -375,3 +378,7 @@ class FusionSeat:
         if self._pace is not None:
             return self._pace.now_ns()
         return max((tally.promised_ns for tally in self._tallies.streams.values()), default=0)
+
+
+def _plain(record: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass of plain values with slots
+    return {name: getattr(record, name) for name in record.__slots__}

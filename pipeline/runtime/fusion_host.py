@@ -54,7 +54,7 @@ class FusionHost:
         self._past: dict[str, Counter[int]] = {}  # batches of engines that are gone
         self._changed = threading.Condition()
         self._loading = threading.Lock()
-        self._closed = False
+        self._closed = self._ending = False
         self._thread = threading.Thread(target=self._serve, name="rounds", daemon=True)
         self._thread.start()
 
@@ -113,6 +113,7 @@ class FusionHost:
                 return gone
             never_ran, place.begin = place.begin is None, {}
             place.ended.set()
+            self._ending = True
         if never_ran:
             self._leave(seat, place)
         return place.left
@@ -199,6 +200,9 @@ class FusionHost:
                     self._rounds.failed[place.seat.name] = error
 
     def _see_off(self) -> None:
+        if not (self._ending or self._rounds.failed or self._closed or self._stop()):
+            return
+        self._ending = False
         failed, self._rounds.failed = self._rounds.failed, {}
         with self._changed:
             for name, place in self._places.items():

@@ -107,7 +107,10 @@ class RayGround:
 
     def refusal(self, session: str, plan: RunPlan) -> str | None:
         """Only a daemon refuses: it has sessions to protect."""
-        return self._load.refusal(session, plan, self._crew.neighbours(session)) if self._judges else None
+        if not self._judges:
+            return None
+        batch_ns = max((process.get("longest_batch_ns", 0) for process in self._crew.counts()), default=0)
+        return self._load.refusal(session, plan, self._crew.neighbours(session), batch_ns)
 
     def learn(self, session: str, cost_ns: int) -> None:
         self._load.learn(session, cost_ns)

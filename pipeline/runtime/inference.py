@@ -63,9 +63,11 @@ class Inference:
 
     def unknown(self, name: str, steps: Steps) -> list[Packet]:
         """The packets that are yet to be encoded, in order."""
-        known = self._known[name]
-        wanted = {_key(packet): packet for packet in steps[name] if packet is not None}
-        return [packet for key, packet in wanted.items() if key not in known]
+        known, new = self._known[name], dict[tuple[int, int], Packet]()
+        for packet in steps[name]:
+            if packet is not None and (key := (packet.seq, packet.start_ns)) not in known:
+                new[key] = packet
+        return list(new.values())
 
     def before(self, name: str) -> Vector:
         """(dim,): what the packet encoded before became, for an encoder that carries; zeros at the start."""
@@ -84,12 +86,12 @@ class Inference:
         inputs, presence = {}, {}
         for name, packets in steps.items():
             known = self._known[name]
+            at = [step for step, packet in enumerate(packets) if packet is not None]
             rows = inputs[name] = np.zeros((1, len(packets), self.graphs.dims[name]), np.float32)
             there = presence[name] = np.zeros((1, len(packets)), np.float32)
-            for step, packet in enumerate(packets):
-                if packet is not None:
-                    rows[0, step] = known[_key(packet)]
-                    there[0, step] = 1.0
+            if at:
+                rows[0, at] = [known[packet.seq, packet.start_ns] for packet in packets if packet is not None]
+                there[0, at] = 1.0
         return inputs, presence
 
     def forget(self, window: AlignedWindow) -> None:
@@ -97,9 +99,10 @@ class Inference:
         # No later window looks further back than this one does, except one that is revised, and that by keep_ns.
         for name, known in self._known.items():
             packets = window.slots[name].packets
-            oldest_ns = min((packet.start_ns for packet in packets), default=window.start_ns) - self._keep_ns
-            for key in [key for key in known if key[1] < oldest_ns]:
-                del known[key]
+            oldest_ns = (packets[0].start_ns if packets else window.start_ns) - self._keep_ns
+            # In the order in which they were encoded, which is nearly that of time: one that came late goes a little later.
+            while known and (first := next(iter(known)))[1] < oldest_ns:
+                del known[first]
 
     def snapshot(self) -> dict[str, Any]:
         """What cannot be made again: the embeddings of encoders that carry, as plain lists."""

@@ -39,8 +39,11 @@ class Load:
         self._costs: dict[tuple[str, str], int] = {}
         self._memory = (-MEMORY_NS, 0)
 
-    def refusal(self, session: str, plan: RunPlan, beside: Sequence[str]) -> str | None:
-        """Why the session would be too much for those that run; None: it would not. beside: sessions at the fusion process it will have."""
+    def refusal(self, session: str, plan: RunPlan, beside: Sequence[str], batch_ns: float) -> str | None:
+        """Why the session would be too much for those that run; None: it would not.
+
+        beside: sessions at the fusion process it will have; batch_ns: the longest that one has worked without a break.
+        """
         newcomer = self._running(session, plan)
         if newcomer is None:
             return None  # nobody waits for it: it takes what is left
@@ -49,7 +52,8 @@ class Load:
             return None  # there is nobody whose deadlines it could break
         wanted = Newcomer(classes=newcomer.classes, fusion=newcomer.fusion)
         at_process = [one for one in others if one.session in beside]
-        verdict = admit(wanted, others, cores=self._cores, share=self._share, past=list(self._past), beside=at_process)
+        past = list(self._past)
+        verdict = admit(wanted, others, cores=self._cores, share=self._share, past=past, beside=at_process, batch_ns=batch_ns)
         return verdict.refused or None
 
     def begin(self, session: str, plan: RunPlan) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ SPARE_WORKERS = 1
 """One idle process waits for the day that an actor dies: it saves a second of every recovery."""
 PRELOADED = ("pipeline.runtime.actors", "av", "cv2", "onnxruntime")
 """What nearly every actor needs is imported by a process before it is given one; what cannot be imported is missed where it is used."""
+KNOCK_S = 5.0
 CALLS = 16
 """So many methods of a shared process at a time: one waits for ends, the others open models or are short."""
 
@@ -68,8 +70,9 @@ class RayNode:
 
     def _join(self, address: str) -> None:
         try:
+            _knock(address)
             self._ray.init(address=address, namespace="sensorium", log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
             problem = " ".join(str(error).split())[:200]
             raise ConfigError(
                 "ray.address", "", f"no Ray cluster answers at {address} ({problem})", "start one: ray start --head"
@@ -156,6 +159,13 @@ class RayNode:
 
 NEEDED = ("gcs_server", "raylet")
 """Without them Ray ends by itself, but only after a minute in which nothing that dies is started again."""
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for a minute. Raises OSError."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _lives(pid: int) -> bool:

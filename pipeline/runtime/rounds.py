@@ -175,7 +175,7 @@ class Rounds:
         return all(at_ns is None or at_ns > until_ns for at_ns in (*ticks, self._launch_ns))
 
     def _ready(self, seats: Iterable[FusionSeat]) -> list[Ready]:
-        found = [self._guarded(seat, seat.ready) for seat in list(seats)]
+        found = [self._guarded(seat, seat.ready) for seat in [*seats] if seat.core.waiting]
         return [one for one in found if one is not None]
 
     def _run(self, batch: list[Ready]) -> list[FusionSeat]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ def test_a_model_that_would_block_the_most_urgent_session_is_refused() -> None:
     heavy = Fusion(cost_ns=60 * MS, hop_ns=1000 * MS, deadline_ns=2000 * MS)
     quick = Fusion(cost_ns=1 * MS, hop_ns=100 * MS, deadline_ns=50 * MS)
     line = late([quick, heavy], share=0.9)
-    assert line.startswith("a window takes 60.0 ms of the fusion process, and the most urgent session can wait 49.0 ms")
+    assert line.startswith("the fusion process may work 90.0 ms without a break, and the most urgent session can wait 48.5 ms")
     assert late([heavy], share=0.9) == ""
     verdict = admit(Newcomer(classes=[], fusion=heavy), [Running(session="a", classes=[], fusion=quick)], cores=64, share=0.9)
     assert verdict.refused == line
@@ -67,7 +69,15 @@ def test_a_fusion_process_that_would_be_too_busy_is_refused_though_cores_are_lef
     fusion = Fusion(cost_ns=10 * MS, hop_ns=100 * MS, deadline_ns=250 * MS)
     others = [Running(session=str(n), classes=[], fusion=fusion, fusion_cores=0.15) for n in range(5)]
     verdict = admit(Newcomer(classes=[], fusion=fusion), others, cores=64, share=0.9)
-    assert "the fusion process would be 90 % busy" in verdict.refused
+    assert verdict.refused.startswith(
+        "the fusion process would be 90 % busy, and 15 % of the shortest hop may pass until it is free: together 105 %"
+    )
+
+
+def test_a_batch_that_was_measured_to_be_long_counts_as_what_may_have_begun() -> None:
+    assert late([LIGHT], share=0.9) == ""
+    assert late([LIGHT], share=0.9, batch_ns=80 * MS) == ""
+    assert "may work 300.0 ms without a break" in late([LIGHT], share=0.9, batch_ns=300 * MS)
 
 
 @given(
@@ -79,16 +89,14 @@ def test_whom_it_lets_in_meets_every_deadline(tasks: list[tuple[int, int, int]],
     fusions = [Fusion(cost_ns=cost * MS, hop_ns=hop * MS, deadline_ns=deadline * MS) for cost, hop, deadline in tasks]
     if late(fusions, share=1.0):
         return
-    jobs = [
-        (phase + hop * k, cost, phase + hop * k + deadline)
+    jobs = sorted(
+        (phase + hop * k, OVERHEAD * cost, phase + hop * k + deadline)
         for (cost, hop, deadline), phase in zip(tasks, phases, strict=False)
         for k in range(20)
-    ]
-    now, waiting = 0, []
-    jobs.sort()
+    )
+    now, waiting = 0.0, list[tuple[int, float, int]]()
     while jobs or waiting:
-        if not waiting:
-            now = max(now, jobs[0][0])
+        now = now if waiting else max(now, jobs[0][0])
         while jobs and jobs[0][0] <= now:
             waiting.append(jobs.pop(0))
         waiting.sort(key=lambda job: job[2])
@@ -139,7 +147,5 @@ def test_a_process_that_is_gone_new_or_another_is_not_known() -> None:
 
 
 def test_this_process_has_used_cpu_and_one_that_is_not_there_has_not() -> None:
-    import os
-
     assert (read_cpu_s(os.getpid()) or 0) > 0
     assert read_cpu_s(2**22 + 1) is None

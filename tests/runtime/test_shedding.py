@@ -80,6 +80,23 @@ def test_windows_are_shed_with_their_reason_in_the_log_and_a_seat_replays_it_too
         world.close()
 
 
+def test_a_replay_from_the_middle_is_there_at_once_and_then_keeps_to_its_speed(tmp_path: Path) -> None:
+    live = record_overload(tmp_path / "s", [0, 0, 0, 0], 60_000)
+    world, again = World(), plan()
+    try:
+        again.replay = Replay(session=str(tmp_path / "s"), start_ns=4000 * MS)
+        again.config = again.config.model_copy(update={"sources": {}, "inputs": {}})
+        world.add("again", again)
+        until(lambda: world.run(world.clock.now_ns() + 10 * MS) or world.decisions["again"], 20, "it decides")
+        assert world.clock.now_ns() < 1000 * MS
+        begun_ns = world.clock.now_ns()
+        until(lambda: world.run(world.clock.now_ns() + 10 * MS) or world.reports["again"]["ended"], 20, "it has ended")
+        assert 1800 * MS < world.clock.now_ns() - begun_ns < 2400 * MS
+        assert told(world.decisions["again"]) == [decision for decision in live if decision["start_ns"] >= 4000 * MS]
+    finally:
+        world.close()
+
+
 def test_an_ideal_replay_decides_what_was_shed(tmp_path: Path) -> None:
     live = record_overload(tmp_path / "s", [0, 300, 300, 0], 400)
     ideal = plan(align={"mode": "wait"})

@@ -139,8 +139,8 @@ export class Live {
     this.moments.why = "packets are not shown in a replay";
     this.shelf.texts();
     this.following = setInterval(() => {
-      if (this.line.state !== "open" || !this.decision || this.ended) return;
-      const now = this.decision.end_ns;
+      if (this.line.state !== "open" || this.ended) return;
+      const now = this.decision?.end_ns ?? this.to;
       this.shelf.want(now);
       this.shelf.levels(now - 30 * S, now + 5 * S);
     }, REPLAY_LOOK_MS);

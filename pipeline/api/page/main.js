@@ -32,6 +32,7 @@ function listed(sessions) {
   const had = new Set(house.sessions.filter(runs).map(each => each.session));
   house.sessions = sessions;
   house.known = true;
+  sender.only(sessions.filter(runs).map(each => each.session));
   if (sessions.some(each => !runs(each) && had.has(each.session))) recordings();
   const model = stage.model;
   const facts = model?.kind === "live" && sessions.find(each => each.session === model.name);

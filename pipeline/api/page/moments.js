@@ -55,8 +55,9 @@ export class Moments {
     lane.spans.push(...spans);
     lane.lost.push(...lost);
     const end = spans.at(-1)?.[1] ?? 0;
-    if (spans.length && this.blindFrom !== null) {
-      this.blind.push([this.blindFrom, spans[0][0]]);
+    const begin = spans[0]?.[0] ?? lost[0]?.[0];
+    if (begin !== undefined && this.blindFrom !== null) {
+      this.blind.push([this.blindFrom, begin]);
       this.blindFrom = null;
     }
     lane.spans.splice(0, first(lane.spans, span => span[1] > end - KEPT_NS));

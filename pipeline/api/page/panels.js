@@ -194,7 +194,7 @@ export function strip(canvas, decisions, labels, length, at) {
   for (const each of decisions) {
     context.fillStyle = labelColour(labels, each.label);
     const left = each.start_ns / length * width;
-    context.fillRect(left, 0, Math.max(1, each.end_ns / length * width - left + 0.3), height);
+    context.fillRect(left, 0, Math.max(1, each.end_ns / length * width - left + 0.8), height);
   }
   context.fillStyle = colour("ink");
   context.fillRect(at / length * width - 1, 0, 2, height);

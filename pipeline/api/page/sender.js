@@ -4,6 +4,7 @@ import { ask, session as path } from "./ask.js";
 
 const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const VIDEO = { width: 640, height: 480, frameRate: 30 };
+const SAID_MS = 10_000;
 const STATES = { new: "Connecting", connecting: "Connecting", connected: "Sending", disconnected: "The connection is interrupted", failed: "The connection broke" };
 
 export class Sender {
@@ -50,6 +51,11 @@ export class Sender {
     if (peer === this.peer) await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
   }
 
+  /** These sessions run. What is sent to one that has ended goes to nobody: camera and microphone are let go. */
+  only(sessions) {
+    if (this.session && !sessions.includes(this.session)) this.stop(`“${this.session}” has ended: nothing is sent any more.`);
+  }
+
   type(text) {
     this.channel.send(text);
   }
@@ -58,6 +64,8 @@ export class Sender {
     this.media?.getTracks().forEach(track => track.stop()); // the camera's light goes out
     this.peer?.close();
     Object.assign(this, { session: "", state, peer: null, media: null, channel: null });
+    clearTimeout(this.said);
+    this.said = setTimeout(() => { if (!this.session) { this.state = ""; this.changed(); } }, SAID_MS);
     this.changed();
   }
 }

@@ -113,9 +113,7 @@ function lane(view, top, { name, kind, moments, level, decisions }) {
     context.strokeStyle = colour("warn");
     for (const [start, end] of gaps(spans, from, to, unknown)) hatch(view, x(start), top + 8, x(end) - x(start), LANE - 10);
   }
-  for (const [at, reason] of lost) {
-    if (at >= from && at <= to) mark(context, x(at), top + LANE - 6, reason === LATE);
-  }
+  losses(view, top + LANE - 6, lost.filter(([at]) => at >= from && at <= to));
 }
 
 /** While this page did not look nothing was told of packets. */
@@ -174,6 +172,23 @@ function fitted(context, text, width) {
   let length = Math.min(text.length, Math.floor(width / 5));
   while (length > 0 && context.measureText(`${text.slice(0, length)}…`).width > width) length--;
   return length > 1 ? `${text.slice(0, length)}…` : "";
+}
+
+/** A mark for each; where they lie too close for that, a line from the first to the last. */
+function losses({ context, x }, y, lost) {
+  for (const isLate of [false, true]) {
+    const places = lost.filter(([, reason]) => (reason === LATE) === isLate).map(([at]) => x(at)).sort((a, b) => a - b);
+    let begin = 0;
+    places.forEach((place, index) => {
+      if (index + 1 < places.length && places[index + 1] - place < 8) return;
+      mark(context, places[begin], y, isLate);
+      if (index > begin) {
+        mark(context, place, y, isLate);
+        context.fillRect(places[begin], y - 0.7, place - places[begin], 1.4);
+      }
+      begin = index + 1;
+    });
+  }
 }
 
 /** Late: a triangle. Dropped: a cross. Told apart by their shape, not by colour alone. */
