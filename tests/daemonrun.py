@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import yaml
@@ -169,53 +165,3 @@ class Daemon:
     def destroy(self) -> None:
         for _, process in self.processes():
             process.kill()
-
-
-class Follower:
-    """Reads a session's decisions from the API's stream for ever, as a page does: from the last id that it knows, whatever happens."""
-
-    def __init__(self, daemon: Daemon, session: str) -> None:
-        self._daemon, self._session = daemon, session
-        self.ids: list[str] = []
-        self.connections = 0
-        self.gone = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
-
-    def twice(self) -> list[str]:
-        return [one for one, count in Counter(self.ids).items() if count > 1]
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(15)
-
-    def _follow(self) -> None:
-        while not self._stop.is_set() and not self.gone:
-            try:
-                for kind, value in self._events():
-                    if kind == "id":
-                        self.ids.append(value)
-                    elif (kind, value) == ("event", "gone"):
-                        self.gone = True
-                    if self._stop.is_set():
-                        return
-            except (OSError, http.client.HTTPException, ApiError, ValueError):
-                self._stop.wait(0.1)
-
-    def _events(self) -> Iterator[tuple[str, str]]:
-        api = self._daemon.api
-        to = urlsplit(api.address)
-        connection = http.client.HTTPConnection(to.hostname or "", to.port, timeout=3)
-        headers = {"Authorization": f"Bearer {api.token}", **({"Last-Event-ID": self.ids[-1]} if self.ids else {})}
-        try:
-            connection.request("GET", f"/api/sessions/{self._session}/decisions/stream", headers=headers)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise OSError(answer.status)
-            self.connections += 1
-            while line := answer.fp.readline():
-                kind, _, value = line.decode().strip().partition(": ")
-                yield kind, value
-        finally:
-            connection.close()

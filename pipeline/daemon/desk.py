@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pipeline.clock import Clock
 from pipeline.daemon.asides import BUSY, CONFLICT, ENDS, Asides, Reply
 from pipeline.daemon.catalog import Catalog, Offer
-from pipeline.daemon.feed import about_session
+from pipeline.daemon.feed import SessionLog, about_session
 from pipeline.daemon.opening import (
     Opened,
     Wish,
@@ -29,11 +29,13 @@ from pipeline.daemon.opening import (
 from pipeline.daemon.recordings import named, replay_wish
 from pipeline.mask import mask
 from pipeline.plan import Plan
+from pipeline.ports import Sink
 from pipeline.runtime.desk import change
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.requests import Refused, answer, asked
 from pipeline.session.layout import Recording
 from pipeline.session.purge import purge
+from pipeline.traces import Traces
 
 if TYPE_CHECKING:
     from pipeline.runtime.supervisor import Supervisor
@@ -62,7 +64,8 @@ class Api(Protocol):
 class ServiceDesk:
     """folder: the run directory. recordings: where what is recorded from the page lies."""
 
-    def __init__(self, catalog: Catalog, folder: Path, recordings: Path, api: Api, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, folder: Path, recordings: Path, api: Api, clock: Clock, traces: Traces | None = None) -> None:
+        self._traces = traces
         self._catalog, self._folder, self._recordings, self._api, self._clock = catalog, folder, recordings, api, clock
         self._asides = Asides()
         self._open: dict[str, Opened] = {}
@@ -165,7 +168,7 @@ class ServiceDesk:
     def _begin(self, supervisor: Supervisor, wish: Wish, reply: Reply) -> None:
         taken = {*supervisor.sessions, *self._asides.under_way()}
         name = free_name(wish.session or wish.called, taken, exactly=wish.session is not None)
-        work = partial(open_session, wish, name, self._recordings, self._clock, self._api.tell)
+        work = partial(open_session, wish, name, self._recordings, self._clock, self._api.tell, self._watchers)
         self._asides.put(work, lambda opened: self._start(supervisor, opened, reply), reply, self._keep, about=name)
 
     def _keep(self, opened: Opened) -> None:
@@ -209,6 +212,10 @@ class ServiceDesk:
         folder = "" if recording is None else Path(recording.folder).name
         reply(done=f"{name} is recorded to {folder}" if folder else f"{name} is not recorded any more", values={"recording": folder})
 
+    def _watchers(self, plan: Plan, name: str) -> list[Sink]:
+        lag_ns = plan.model.spec.window.lag_ms * 1_000_000
+        return [SessionLog(name), *([] if self._traces is None else [self._traces.sink(lag_ns)])]
+
     # -- out
 
     def _end(self, session: str, why: str, exit_code: int) -> None:
@@ -224,9 +231,10 @@ class ServiceDesk:
     def _tell_engine(self, supervisor: Supervisor) -> None:
         now_ns, child = self._clock.now_ns(), supervisor.engine.child
         state = "running" if child.state == "running" else "starting" if child.state == "opening" and not child.restarts else "down"
+        traces = {} if self._traces is None else {"traces": self._traces.counts()}
         facts = {"state": state, "restarts": child.restarts, "why": mask(child.why), "api_restarts": self._api.restarts}
         if now_ns - self._told_ns >= ENGINE_NS or any(self._told.get(key) != value for key, value in facts.items()):
-            self._told_ns, self._told = now_ns, {**supervisor.figures, **facts}
+            self._told_ns, self._told = now_ns, {**supervisor.figures, **traces, **facts}
             self._api.tell({"type": "engine", **self._told})
 
     def _to_api(self, number: object, **values: Any) -> None:  # noqa: ANN401 - plain values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from pipeline.plan import Plan
 from pipeline.ports import Status
 from pipeline.runtime.codec import status_to_json
 from pipeline.runtime.parts import kinds_of, takes_changes
+
+log = logging.getLogger("sensorium.session")
 
 KEPT = 1000
 """So many decisions of a session are told again to a new API process: who reads them goes on from the last id it knows."""
@@ -51,6 +54,26 @@ class SessionFeed:
 
     def _begin(self) -> dict[str, Any]:
         return {"type": "session", "session": self._session, **self._about}
+
+
+class SessionLog:
+    """A sink that writes down what happened to a session, for `sensorium logs`."""
+
+    def __init__(self, session: str) -> None:
+        self._about = {"session": session}
+
+    def decision(self, decision: Decision) -> None:
+        """There are other places for these."""
+
+    def status(self, status: Status) -> None:
+        for line in status.events:
+            log.info(line, extra=self._about)
+        if status.final:
+            facts = {"decisions": status.decisions, "missed_deadlines": status.missed_deadlines, "skipped": status.skipped}
+            log.info(f"the session has {status.state}", extra={**self._about, "facts": facts})
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def about_session(plan: Plan, *, config: str = "", since: str = "", replay: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,7 +57,11 @@ class Wish:
         return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:60]
 
 
-def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Tell) -> Opened:
+Watchers = Callable[[Plan, str], Sequence[Sink]]
+"""What else is told of every session: its log, its traces. They are the daemon's, and not closed with a session."""
+
+
+def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Tell, watchers: Watchers = lambda plan, name: ()) -> Opened:
     """name: free, and kept for it. Raises SensoriumError; then nothing is left open."""
     config = _recorded(wish.config, recordings) if wish.record else wish.config
     if config.run.runner == "inline":
@@ -73,8 +77,9 @@ def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Te
             sinks.append(sink)
         about = about_session(plan, config=wish.config_name, since=wall_utc(), replay=wish.replay)
         feed = SessionFeed(name, about, tell)
-        keeper = Keeper(plan, [feed, *sinks], clock, session=name)
-        opened = Opened(keeper, feed, [feed, *sinks], stack, notes)
+        told = [feed, *watchers(plan, name), *sinks]
+        keeper = Keeper(plan, told, clock, session=name)
+        opened = Opened(keeper, feed, told, stack, notes)
         if plan.config.record is not None and plan.replay is None:
             begin_to_record(opened, plan, clock)
         else:

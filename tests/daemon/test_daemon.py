@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from daemonrun import Daemon, Follower
+from daemonrun import Daemon
 from tiny_model import write_tiny_model
 from waiting import until
 
+from benchmarks.follow import Follower
 from pipeline.api.client import ApiError
 from pipeline.session.audit import audit
 from pipeline.session.read import Session
@@ -128,7 +129,7 @@ def test_whatever_is_killed_is_back_by_itself_and_no_decision_is_there_twice(dae
         daemon.api.start(name)
     daemon.more(NAMES)
     address = daemon.api.address
-    followers = [Follower(daemon, name) for name in NAMES]
+    followers = [Follower(lambda: daemon.api, name) for name in NAMES]
     until(lambda: all(follower.ids for follower in followers), 10, "the API's streams")
 
     for role, title in VICTIMS.items():

@@ -93,7 +93,8 @@ def test_a_sender_follows_its_receiver_to_another_port(ends: Ends) -> None:
     ends.receiver.close()
     ends.receiver = EdgeReceiver(ends.context, ANYWHERE, ("cam",), replays=False, keys=ends.keys)
     sender.connect(ends.receiver.address)
-    assert arrives(ends, sender, 5)
+    # What was under way to the one before may be lost with it; what is said after that is not.
+    assert arrives(ends, sender, 0.5) or arrives(ends, sender, 5)
 
 
 def test_a_sender_that_knows_no_address_yet_keeps_what_it_has(ends: Ends) -> None:

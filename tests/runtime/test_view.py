@@ -292,7 +292,7 @@ def test_a_source_is_shown_as_it_plays_and_not_as_it_is_read(context, address, w
     watcher.watch(plan.config.session or "session")
     see(loop._view, clock, watcher)
     begun_ns = clock.now_ns()
-    loop.run(begun_ns, 0)
+    loop.run(begun_ns, 0, {"cam": wires.edge("cam")})
     got = watcher.take(3)
     assert [header["at_ns"] // MS for header, _ in got if header["kind"] == "picture"] == [967, 1967]
     assert [header["spans"] for header, _ in got if header["kind"] == "marks"] == [[[967 * MS, 1000 * MS]]]
