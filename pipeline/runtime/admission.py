@@ -1,7 +1,7 @@
 """Whether one more session fits: by the cores that are in use, and by what the fusion process can decide in time. Pure.
 
 A live machine is never filled to the brim: `share` of its cores is what sessions may use. What a newcomer will need is
-    its fusion part   the cost of a window, from its engine's warm-up, a hop
+    its fusion part   the cost of a window, from its engine's warm-up, and SHELL_NS, a hop
     its ingest part   the mean of what sessions with sources of the same classes use or used; before there were any, DEFAULT_INGEST a source
 """
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 DEFAULT_INGEST = 0.25
 """Cores of a source that nobody has measured yet: about what a camera of 640x480 at 30 a second takes, decoding and cropping."""
-OVERHEAD = 1.5
-"""A window's receiving, aligning, packing and reporting, on top of what its engine takes, as a factor: measured, see docs/scaling.md."""
+SHELL_NS = 2_000_000
+"""Of a window's packets: receiving, aligning and packing them, sending and reporting the decision; whatever the engine takes comes on top.
+Measured (docs/scaling.md), on the slow side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Fusion:
 
     @property
     def work_ns(self) -> float:
-        return OVERHEAD * self.cost_ns
+        return float(self.cost_ns + SHELL_NS)
 
     @property
     def cores(self) -> float:
@@ -81,7 +82,7 @@ def admit(
 ) -> Verdict:
     """Whether it fits beside those that run. past: sessions that ended, for what their sources used.
 
-    beside: those that it would share its fusion process with; None: all. batch_ns: the longest that this has worked without a break.
+    beside: those that it would share its fusion process with; None: all. batch_ns: what this process may work without a break.
     Cores are counted, and of the fusion process it is asked whether every window would still be decided in time (`late`).
     """
     known = measured(past) | measured(running)

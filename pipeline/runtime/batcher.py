@@ -38,11 +38,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The oldest waiting window of a seat. deadline_ns: on the clock."""
+    """The oldest waiting window of a seat. deadline_ns: on the clock; budget_ns: what its decisions have taken at most of late."""
 
     seat: str
     deadline_ns: int
     work: Work
+    budget_ns: int = 0
 
     @property
     def graphs(self) -> Graphs:
@@ -66,12 +67,13 @@ def launch_ns(batch: Sequence[Ready], seats: int, busy: float, now_ns: int, spar
     """When to start it, on the clock. seats: how many have this model; busy: the share of the time that is worked.
 
     At once, unless there is somebody left to wait for, waiting is worth it and the time is needed; then as late as the most
-    urgent of them allows, by what such batches were measured to take.
+    urgent of them allows, by what such batches and decisions were measured to take.
     """
     graphs = batch[0].graphs
     if len(batch) >= min(seats, MOST) or not graphs.pays or busy < BUSY:
         return now_ns
-    return max(now_ns, batch[0].deadline_ns - graphs.expected_ns(len(batch) + 1) - spare_ns)
+    takes_ns = max(graphs.expected_ns(len(batch) + 1), *(one.budget_ns for one in batch))
+    return max(now_ns, batch[0].deadline_ns - takes_ns - spare_ns)
 
 
 def infer(works: Sequence[Work]) -> Iterator[tuple[Work, Inferred | Exception]]:

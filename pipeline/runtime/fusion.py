@@ -192,7 +192,7 @@ class FusionSeat:
         oldest = self.core.waiting[0]
         due_ns = oldest.due_ns if self._replay is None else self._at_ns + self.core.config.align.hop_ns
         deadline_ns = 0 if self._pace is None else self._pace.clock_ns(due_ns)
-        return Ready(seat=self.name, deadline_ns=deadline_ns, work=oldest.work)
+        return Ready(seat=self.name, deadline_ns=deadline_ns, work=oldest.work, budget_ns=self.core.budget_ns)
 
     def decide(self, outcome: Inferred | Exception) -> None:
         """What `ready` gave was inferred."""
@@ -330,13 +330,13 @@ class FusionSeat:
                     return
             self._outbox.letter({"from": "fusion", "generation": self._generation, "decision": out.to_json()})
 
-    def look_after(self) -> None:
-        """Sends what is to be sent, and a report when it is time."""
+    def look_after(self, *, last: bool = False) -> None:
+        """Sends what is to be sent, and a report and what there is to tell when it is time, or for the last time."""
         self._heed_recordings()
-        for line in [*self._tallies.take_events(), *([] if self._recorder is None else self._recorder.take_lines())]:
-            self._outbox.letter({"from": "fusion", "generation": self._generation, "event": line})
-        waiting = self._outbox.flush()
         now_ns = self._clock.now_ns()
+        if last or now_ns >= self._report_due_ns:
+            self._tell()
+        waiting = self._outbox.flush()
         self._view.look_after(now_ns)
         ended = (self.core.ended if self._plan.replay is None else self._exhausted()) and not waiting
         if now_ns >= self._report_due_ns:
@@ -344,6 +344,10 @@ class FusionSeat:
             self._report(ended)
         elif ended:
             self._report_due_ns = min(self._report_due_ns, now_ns + POLL_NS)
+
+    def _tell(self) -> None:
+        for line in [*self._tallies.take_events(), *([] if self._recorder is None else self._recorder.take_lines())]:
+            self._outbox.letter({"from": "fusion", "generation": self._generation, "event": line})
 
     def counts(self) -> dict[str, Any]:
         """Of this seat, as plain values: windows that wait, letters that do, windows dropped because their turn came too late."""

@@ -132,10 +132,14 @@ class FusionHost:
             self._context.term()
 
     def counts(self) -> dict[str, Any]:
-        """Plain values. batches: by stage and size; rules: of every graph; seats: by name; busy: share of the time."""
+        """Plain values. batches: by stage and size (window: begun together; encode, fuse: rows of one call); rules: of every graph;
+
+        seats: by name; busy: share of the time; longest_batch_ns: what long batches take.
+        """
         with self._changed:
             engines, places = dict(self._engines), dict(self._places)
             stages = {stage: Counter(dict(sizes)) for stage, sizes in self._past.items()}
+            stages["window"] = Counter(dict(self._rounds.together))
         for graphs in engines.values():
             for stage, sizes in graphs.batches.items():
                 stages.setdefault(stage, Counter()).update(dict(sizes))

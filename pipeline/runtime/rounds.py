@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import zmq
@@ -26,12 +27,16 @@ SECOND_NS = 1_000_000_000
 
 
 class Rounds:
-    """Not for more than one thread. failed: seat -> what it raised, for the caller to take away."""
+    """Not for more than one thread. failed: seat -> what it raised, for the caller to take away.
+
+    together: how many windows were begun as one batch -> how often.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.seats: dict[str, FusionSeat] = {}
         self.failed: dict[str, Exception] = {}
         self.counts: Counter[str] = Counter()
+        self.together: Counter[int] = Counter()
         self.busy = 0.0
         self.longest_batch_ns = 0.0
         self._clock, self._busy_at_ns = clock, clock.now_ns()
@@ -64,7 +69,7 @@ class Rounds:
         while name in self.seats and (batch := self._ready([self.seats[name]])):
             self._run(batch)
         if name in self.seats:
-            self._guarded(self.seats[name], self.seats[name].look_after)
+            self._guarded(self.seats[name], partial(self.seats[name].look_after, last=True))
         self.remove(name)
 
     def round(self, most_wait_ns: int = POLL_NS) -> bool:
@@ -192,9 +197,11 @@ class Rounds:
             self._guarded(seat, seat.decide, outcome)
             last_ns = self._clock.now_ns()
             worked.append(seat)
-        self.counts["batches"] += 1
+        self.together[len(batch)] += 1
         batch[0].graphs.took(len(batch), last_ns - begun_ns)
-        self.longest_batch_ns = max(0.999 * self.longest_batch_ns, last_ns - begun_ns)
+        # Up fast and down slowly, but not by all that one stall of the machine took: what long ones take.
+        more_ns = last_ns - begun_ns - self.longest_batch_ns
+        self.longest_batch_ns += more_ns * (0.2 if more_ns > 0 else 0.01)
         return worked
 
     def _guarded(self, seat: FusionSeat, call: Callable[..., Any], *given: Any) -> Any:  # noqa: ANN401 - whatever the call gives

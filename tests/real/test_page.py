@@ -459,11 +459,12 @@ def test_gaps_quantiles_and_the_clock_of_the_page(visit):
         time.hear(1e9, 1000); time.hear(1.05e9, 1200);
         const late = time.now(1200);
         time.hear(1.5e9, 1300);
+        const told = new Moments().marks({ input: "text", spans: [[1, 5], [7, 900]] });
         const moments = new Moments(), said = window => ({ id: `d${window}`, window, revision: 0, start_ns: window * 10, end_ns: window * 10 + 10, latency_ns: {} });
         [3, 1, 2, 2].forEach(window => moments.decision(said(window)));
         return {
             gaps: gaps(steps, 0, 2.8e9), unknown: gaps(steps, 0, 2.8e9, [[1e9, 1.1e9]]), few: gaps(steps.slice(0, 5), 0, 9e9),
-            late: Math.round(late / 1e6), leapt: Math.round(time.now(1300) / 1e6), far: Math.round(time.now(99_999) / 1e6),
+            told, late: Math.round(late / 1e6), leapt: Math.round(time.now(1300) / 1e6), far: Math.round(time.now(99_999) / 1e6),
             order: moments.decisions.map(each => each.window), at: moments.decisionAt(25).window, none: moments.decisionAt(40) === undefined,
             p50: quantile([5, 1, 3], 0.5), p99: quantile([...Array(100).keys()], 0.99), empty: Number.isNaN(quantile([], 0.5)),
             words: [clock(3_723_456_000_000), clock(59_990_000_000), ms(310_000), ms(141_400_000), span(40e6), span(1.24e9)],
@@ -473,6 +474,7 @@ def test_gaps_quantiles_and_the_clock_of_the_page(visit):
         "gaps": [[800_000_000, 2_000_000_000]],
         "unknown": [],
         "few": [],
+        "told": 7,
         "late": 1200,
         "leapt": 1500,
         "far": 3500,

@@ -188,6 +188,23 @@ def test_a_batch_waits_for_others_only_where_it_pays_and_the_time_is_needed(shar
     assert launch_ns([ready("a", 100, alike)], 4, busy=0.9, now_ns=0, spare_ns=3 * MS) == 0
 
 
+def test_a_stall_of_the_machine_while_it_is_measured_does_not_make_company_look_cheap() -> None:
+    clock = FakeClock()
+
+    class Stalls(Timed):
+        calls = 0
+
+        def fuse(self, inputs: Any, presence: Any) -> np.ndarray:
+            self.calls += 1
+            if self.calls % 4 == 0:
+                self._clock.sleep_until(self._clock.now_ns() + 500 * MS)
+            return super().fuse(inputs, presence)
+
+    made = Graphs(MODEL, Stalls(clock, {n: 10 * n for n in BUCKETS}), clock)
+    assert not made.pays
+    assert made.expected_ns(1) == 10 * MS
+
+
 def test_the_estimate_follows_what_batches_take(alike: Graphs) -> None:
     assert alike.expected_ns(1) == 10 * MS
     assert alike.expected_ns(8) == 80 * MS

@@ -148,6 +148,9 @@ def test_under_tenfold_overload_queues_stay_small_the_oldest_are_shed_and_it_rec
     assert waiting <= 12  # a second of blocking, and what the deadline allows
     assert most_bytes <= 4 * usual_bytes
     assert all(seat.core.counts["overload"] > 20 for seat in seats)
+    told_of = [line for line in world.lines["a"] if line.endswith(" decisions dropped: overload")]
+    assert sum(int(line.split()[0]) for line in told_of) <= seats[0].core.counts["overload"]
+    assert 0 < len(told_of) <= 25  # one line a report, not one a window
     backend.cost_ms = 0
     world.run(20_000 * MS)
     for name, seat in zip(names, seats, strict=True):

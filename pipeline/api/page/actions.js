@@ -86,9 +86,20 @@ export class Actions {
   async #send() {
     const model = this.model();
     if (this.sender.session === model.name) return this.sender.stop();
-    const source = model.door("offer");
+    const source = await this.#offer(model);
     if (!source) return this.#tell("No source of this session takes a browser just now. Attach one: Sources …", true);
     await this.sender.start(model.name, source);
+  }
+
+  /** A source that takes a browser; a session that has just been started tells of it a little later. */
+  async #offer(model) {
+    const begun = performance.now(), starts = () => (model.status?.state ?? "starting") === "starting";
+    while (!model.door("offer") && !model.ended && performance.now() - begun < (starts() ? 30_000 : 4000)) {
+      this.#tell("Looking for a source that takes a browser …");
+      await new Promise(done => setTimeout(done, 200));
+    }
+    this.#tell("");
+    return model.door("offer");
   }
 
   async #say() {

@@ -49,7 +49,7 @@ export class Moments {
     return true;
   }
 
-  /** spans: [[start, end], ...] that went on; lost: [[at, reason], ...] */
+  /** spans: [[start, end], ...] that went on; lost: [[at, reason], ...]. Gives the newest start: a caption may end in the future. */
   marks({ input, spans = [], lost = [] }) {
     const lane = this.inputs[input] ??= { spans: [], lost: [] };
     lane.spans.push(...spans);
@@ -63,7 +63,7 @@ export class Moments {
     lane.spans.splice(0, first(lane.spans, span => span[1] > end - KEPT_NS));
     lane.spans.splice(0, Math.max(0, lane.spans.length - MOST));
     lane.lost.splice(0, Math.max(0, lane.lost.length - 500));
-    return end;
+    return spans.at(-1)?.[0] ?? 0;
   }
 
   /** From then on nothing is told of packets, until marks come again: what is not known is no gap. */
@@ -126,7 +126,8 @@ export class Moments {
   }
 }
 
-/** Stretches of [from, to) in which nothing came though something should have: longer than three usual steps and 0.25 s. */
+/** Stretches of [from, to) in which nothing came though something should have: longer than three usual steps and 0.25 s.
+ *  At the end longer than a second: what is under way is not missing yet. */
 export function gaps(spans, from, to, unknown = []) {
   const seen = spans.slice(Math.max(0, first(spans, span => span[1] > from) - 1));
   if (seen.length < 8) return [];
@@ -136,7 +137,7 @@ export function gaps(spans, from, to, unknown = []) {
   for (let place = 1; place < seen.length; place++) {
     if (seen[place][0] - seen[place - 1][1] > least) found.push([Math.max(from, seen[place - 1][1]), Math.min(to, seen[place][0])]);
   }
-  if (to - seen.at(-1)[1] > least) found.push([Math.max(from, seen.at(-1)[1]), to]);
+  if (to - seen.at(-1)[1] > Math.max(S, least)) found.push([Math.max(from, seen.at(-1)[1]), to]);
   return found.filter(([start, end]) => end > start && !unknown.some(each => each[0] < end && each[1] > start));
 }
 

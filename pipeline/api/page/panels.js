@@ -18,6 +18,9 @@ export function decision(found, labels, when, none) {
     fill(row, 0, each.score, each.score.toFixed(2));
     row.classList.toggle("chosen", each.is);
   });
+  const also = Object.entries(found?.also ?? {});
+  show(by("also"), also.length);
+  keep(by("also"), also, ([question]) => question, ([question]) => h("div", {}, h("dt", {}, question), h("dd")), (made, [, answer]) => say(made.lastElementChild, answer));
   const why = Object.entries(found?.attribution ?? {}), most = Math.max(0.5, ...why.map(([, value]) => Math.abs(value)));
   keep(by("attribution"), why, ([name]) => name, ([name]) => bar(name, "", true), (row, [, value]) => {
     fill(row, value < 0 ? 0.5 + value / most / 2 : 0.5, Math.abs(value) / most / 2, signed(value, 2));
@@ -33,7 +36,7 @@ export function delay(found, stages, deadline) {
   if (now === undefined || !deadline) return;
   say(by("delay-unit"), `ms, of ${ms(deadline)} allowed`);
   keep(by("delay"), rows, row => row.name, row => bar(row.name, ""), (made, row) => {
-    fill(made, 0, Math.max(0, row.value / deadline), ms(row.value));
+    fill(made, 0, Math.max(0, row.value / deadline), row.value < 0 ? "before" : ms(row.value));
     made.classList.toggle("over", row.value > deadline);
   });
 }
@@ -56,6 +59,7 @@ export function verdict(found, labels) {
   if (!found) return;
   say(by("verdict-label"), found.label);
   say(by("verdict-score"), (found.scores[found.label] ?? 0).toFixed(2));
+  say(by("verdict-also"), Object.values(found.also ?? {}).join(" · "));
   by("verdict-swatch").className = swatch(labels, found.label);
   keep(by("verdict-presence"), Object.entries(found.presence), ([name]) => name, ([name]) => h("li", {}, `${name} `, h("b")), (item, [name, how]) => {
     item.className = how;

@@ -161,7 +161,8 @@ function texts({ context, from, to, x, width }, top, known, spans) {
     context.fillStyle = colour("packet");
     context.fillRect(left, top + 9, 2, LANE - 12);
     context.fillStyle = colour("ink");
-    if (right - left > 24) context.fillText(fitted(context, each.text, right - left - 10), Math.max(left, LEFT) + 6, top + LANE / 2 + 4);
+    const begin = Math.max(left, LEFT) + 6;
+    if (right - begin > 18) context.fillText(fitted(context, each.text, right - begin - 4), begin, top + LANE / 2 + 4);
   });
   context.fillStyle = colour("packet");
   for (const [start] of spans) if (!starts.has(start) && start >= from) context.fillRect(x(start), top + 9, 2, LANE - 12);
@@ -171,7 +172,7 @@ function fitted(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   let length = Math.min(text.length, Math.floor(width / 5));
   while (length > 0 && context.measureText(`${text.slice(0, length)}…`).width > width) length--;
-  return length > 1 ? `${text.slice(0, length)}…` : "";
+  return length > 2 ? `${text.slice(0, length)}…` : "";
 }
 
 /** A mark for each; where they lie too close for that, a line from the first to the last. */
@@ -234,10 +235,10 @@ function verdicts(view, top, decisions, labels) {
   let run = null;
   const named = () => {
     const wide = run ? Math.min(view.width, x(run.end)) - Math.max(LEFT, x(run.start)) : 0;
-    if (wide < 30) return;
+    if (context.measureText(run?.label ?? "").width > wide - 6) return;
     context.fillStyle = colour("ink");
     context.textAlign = "left";
-    context.fillText(fitted(context, run.label, wide - 8), Math.max(LEFT, x(run.start)) + 4, top + DECISIONS - 7);
+    context.fillText(run.label, Math.max(LEFT, x(run.start)) + 4, top + DECISIONS - 7);
   };
   let end = decisions[0]?.end_ns ?? 0;
   context.strokeStyle = colour("warn");
@@ -265,7 +266,8 @@ export function reading({ moments, inputs, levelOf, to }, at) {
   const decision = moments.decisionAt(at), parts = [`${clock(at)}, ${((to - at) / S).toFixed(1)} s ago`];
   if (decision) {
     parts.push(`${decision.label} ${(decision.scores[decision.label] ?? 0).toFixed(2)}${decision.revision ? " (revised)" : ""}`);
-    if (decision.latency_ns?.total !== undefined) parts.push(`decided ${ms(decision.latency_ns.total)} ms after its window`);
+    for (const [question, answer] of Object.entries(decision.also ?? {})) parts.push(`${question}: ${answer}`);
+    if (decision.latency_ns?.total !== undefined) parts.push(`decided ${decision.latency_ns.total < 0 ? "before its window's end" : `${ms(decision.latency_ns.total)} ms after its window`}`);
   } else parts.push("no decision");
   for (const name of Object.keys(inputs)) parts.push(`${name}: ${streamAt(moments, name, decision, levelOf(name), at)}`);
   return parts.join(" · ");
