@@ -11,6 +11,7 @@ p50, p99   of a decision's total latency after its window's end, ms (what was sk
 cores      CPU of the daemon and all it started, in cores (user + system); floor: N times what bare PyAV takes for the same file at the same
            pace (decode, one resize, resample; benchmarks/cost_job.py), measured alone before the first session, the cheaper of two
 PSS, USS   of the same processes, MB: PSS shares what they have in common, USS leaves it out. each: what the last session added to PSS
+by part    the same cores, of every kind of process: of the last row that meets the aim
 during     the longest gap between two decisions of those that ran, while this row's session was started, ms (a hop is 80 ms)
 """
 
@@ -34,6 +35,7 @@ from benchmarks.daemon_run import Arrived, DaemonRun, Session, daemon_run, pause
 from benchmarks.machine import markdown, where_and_when
 from benchmarks.media import make_media, pattern, reel
 from benchmarks.process_tree import TreeCpu
+from benchmarks.recovery import titled
 from pipeline.clock import SystemClock
 from pipeline.config import load_config
 from pipeline.model import load_model
@@ -41,6 +43,8 @@ from pipeline.model import load_model
 S = 1_000_000_000
 MEDIA_S = 60
 MB = 1_000_000
+PARTS = {"sources": "ray::Ingest", "models": "ray::Fusion", "engine": "engine_main", "supervisor": "--attached", "API": "pipeline.api.main"}
+OTHER = "Ray itself"
 HEADER = ["sessions", "on time %", "p50 ms", "p99 ms", "skipped", "cores", "x floor", "PSS MB", "each", "USS MB", "during ms"]
 
 
@@ -57,6 +61,7 @@ class Row:
     pss: int
     uss: int
     during_ms: float
+    by_part: dict[str, float]
 
     @property
     def share(self) -> float:
@@ -95,8 +100,10 @@ def main() -> None:
         with daemon_run(folder / "daemon") as run:
             found = list(rows(run, media, args, floor_cores))
     print(markdown(HEADER, [row.cells(before) for row, before in zip(found, [None, *found], strict=False)]))
-    enough = [row.sessions for row in found if row.share >= args.aim]
-    print(f"\nat least {args.aim} % on time up to {max(enough, default=0)} sessions; load at the end {psutil.getloadavg()[0]:.1f}")
+    enough = [row for row in found if row.share >= args.aim] or found[:1]
+    parts = enough[-1].by_part
+    print("\n" + markdown(["of " + str(enough[-1].sessions), *parts], [["cores", *(f"{cores:.2f}" for cores in parts.values())]]))
+    print(f"\nat least {args.aim} % on time up to {enough[-1].sessions} sessions; load at the end {psutil.getloadavg()[0]:.1f}")
 
 
 def floor(folder: Path, media: Path, model: str) -> float:
@@ -144,12 +151,13 @@ def gap_ms(session: Session, begun_ns: int) -> float:
 
 def measured(run: DaemonRun, seconds: int, floor_cores: float, during_ms: float) -> Row:
     clock, tree = SystemClock(), TreeCpu(run.process.pid)
-    cpu_s, begun_ns = tree.sample(), clock.now_ns()
+    cpu_s, parts, begun_ns = tree.sample(), cpu_by_part(run), clock.now_ns()
     for _ in range(seconds * 2):
         pause(0.5)
         tree.sample()
     cores = (tree.sample() - cpu_s) / ((clock.now_ns() - begun_ns) / S)
     until_ns = clock.now_ns()
+    by_part = {part: (cpu - parts[part]) / ((until_ns - begun_ns) / S) for part, cpu in cpu_by_part(run).items()}
     pss, uss = memory(run.tree())
     pause(1)  # what was late by then
     windows, decided = 0, list[Arrived]()
@@ -169,7 +177,22 @@ def measured(run: DaemonRun, seconds: int, floor_cores: float, during_ms: float)
         pss=pss,
         uss=uss,
         during_ms=during_ms,
+        by_part=by_part,
     )
+
+
+def cpu_by_part(run: DaemonRun) -> dict[str, float]:
+    """Seconds of user and system time so far."""
+    found = dict.fromkeys([*PARTS, OTHER], 0.0)
+    for process in run.tree():
+        title = titled(process)
+        part = next((part for part, words in PARTS.items() if words in title), OTHER)
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        found[part] += times.user + times.system
+    return found
 
 
 def memory(processes: Sequence[psutil.Process]) -> tuple[int, int]:

@@ -143,6 +143,8 @@ def test_whatever_is_killed_is_back_by_itself_and_no_decision_is_there_twice(dae
         daemon.more(NAMES, 12)
         daemon.until(lambda api: all(api.session(name)["status"]["state"] == "running" for name in NAMES), f"all is well after {role}")
         daemon.until(lambda api: api.service()["degraded"] == [], "and said to be")
+    daemon.suspend("ray::Fusion")
+    daemon.more(NAMES, 30)
 
     assert daemon.api.address == address
     sessions = {session["session"]: session for session in daemon.api.sessions()}
