@@ -134,7 +134,7 @@ class FusionHost:
     def counts(self) -> dict[str, Any]:
         """Plain values. batches: by stage and size (window: begun together; encode, fuse: rows of one call); rules: of every graph;
 
-        seats: by name; busy: share of the time; longest_batch_ns: what long batches take.
+        seats: by name; busy: share of the time; usual_batch_ns: what a batch takes.
         """
         with self._changed:
             engines, places = dict(self._engines), dict(self._places)
@@ -147,7 +147,7 @@ class FusionHost:
             "rounds": self._rounds.counts["rounds"],
             "batches": {stage: {str(size): count for size, count in sorted(sizes.items())} for stage, sizes in stages.items()},
             "rules": {f"{digest[:12]} {backend}": dict(graphs.rules) for (digest, backend), graphs in engines.items()},
-            "longest_batch_ns": round(self._rounds.longest_batch_ns),
+            "usual_batch_ns": self._rounds.usual_batch_ns(),
             "busy": round(self._rounds.busy, 4),
             "seats": {name: place.seat.counts() for name, place in places.items()},
         }

@@ -109,7 +109,7 @@ class RayGround:
         """Only a daemon refuses: it has sessions to protect."""
         if not self._judges:
             return None
-        batch_ns = max((process.get("longest_batch_ns", 0) for process in self._crew.counts()), default=0)
+        batch_ns = max((process.get("usual_batch_ns", 0) for process in self._crew.counts()), default=0)
         return self._load.refusal(session, plan, self._crew.neighbours(session), batch_ns)
 
     def learn(self, session: str, cost_ns: int) -> None:

@@ -42,7 +42,7 @@ class Load:
     def refusal(self, session: str, plan: RunPlan, beside: Sequence[str], batch_ns: float) -> str | None:
         """Why the session would be too much for those that run; None: it would not.
 
-        beside: sessions at the fusion process it will have; batch_ns: the longest that one has worked without a break.
+        beside: sessions at the fusion process it will have; batch_ns: what that one works without a break.
         """
         newcomer = self._running(session, plan)
         if newcomer is None:

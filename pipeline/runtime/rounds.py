@@ -8,10 +8,11 @@ What a seat raises ends that seat alone.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from statistics import median
 from typing import Any
 
 import zmq
@@ -24,6 +25,7 @@ SLICE_NS = 5_000_000
 """So long, about, nobody who hurries waits for those who do not, nor for the reading of others' packets."""
 MOST_SLICES = 64
 SECOND_NS = 1_000_000_000
+REMEMBERED_BATCHES = 256
 
 
 class Rounds:
@@ -38,7 +40,7 @@ class Rounds:
         self.counts: Counter[str] = Counter()
         self.together: Counter[int] = Counter()
         self.busy = 0.0
-        self.longest_batch_ns = 0.0
+        self._batches_ns: deque[int] = deque(maxlen=REMEMBERED_BATCHES)
         self._clock, self._busy_at_ns = clock, clock.now_ns()
         self._wakes: dict[str, int] = {}
         self._sockets: dict[str, list[zmq.Socket[Any]]] = {}
@@ -199,10 +201,12 @@ class Rounds:
             worked.append(seat)
         self.together[len(batch)] += 1
         batch[0].graphs.took(len(batch), last_ns - begun_ns)
-        # Up fast and down slowly, but not by all that one stall of the machine took: what long ones take.
-        more_ns = last_ns - begun_ns - self.longest_batch_ns
-        self.longest_batch_ns += more_ns * (0.2 if more_ns > 0 else 0.01)
+        self._batches_ns.append(last_ns - begun_ns)
         return worked
+
+    def usual_batch_ns(self) -> int:
+        """The median of the last ones: stalls of the machine are nobody's doing, and say nothing of what one more session would cost."""
+        return round(median(self._batches_ns)) if self._batches_ns else 0
 
     def _guarded(self, seat: FusionSeat, call: Callable[..., Any], *given: Any) -> Any:  # noqa: ANN401 - whatever the call gives
         """None if it raised: then the seat is out."""
