@@ -150,12 +150,18 @@ class Daemon:
                 continue
         return found
 
-    def kill(self, title: str, *, every: bool = False) -> None:
-        """One of that title (or all)."""
-        victims = [process for name, process in self.processes() if title in name and MARK in process.environ()]
-        assert victims, (title, [name for name, _ in self.processes()])
-        for victim in victims if every else victims[:1]:
-            victim.kill()
+    def kill(self, title: str) -> None:
+        """One of that title."""
+        self._one(title).kill()
+
+    def suspend(self, title: str) -> None:
+        """One of that title: it is there, and does nothing."""
+        self._one(title).suspend()
+
+    def _one(self, title: str) -> psutil.Process:
+        found = [process for name, process in self.processes() if title in name and MARK in process.environ()]
+        assert found, (title, [name for name, _ in self.processes()])
+        return found[0]
 
     def left_behind(self) -> list[object]:
         """Processes, files, sockets, shared memory: everything that should be gone; the logs may stay."""

@@ -209,6 +209,8 @@ def _harden(folder: Path) -> None:
         # Even without a dashboard Ray starts its process and waits seconds for it; nothing of ours needs it.
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",
         "RAY_preload_python_modules": ",".join(PRELOADED),
+        # Ray's workers are of low priority (15), as for batch work; ours have deadlines.
+        "RAY_worker_niceness": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_NUM_THREADS": "1",
     }

@@ -143,6 +143,8 @@ def test_whatever_is_killed_is_back_by_itself_and_no_decision_is_there_twice(dae
         daemon.more(NAMES, 12)
         daemon.until(lambda api: all(api.session(name)["status"]["state"] == "running" for name in NAMES), f"all is well after {role}")
         daemon.until(lambda api: api.service()["degraded"] == [], "and said to be")
+    daemon.suspend("ray::Fusion")
+    daemon.more(NAMES, 30)
 
     assert daemon.api.address == address
     sessions = {session["session"]: session for session in daemon.api.sessions()}
@@ -167,8 +169,14 @@ def test_whatever_is_killed_is_back_by_itself_and_no_decision_is_there_twice(dae
 
 
 def test_when_the_daemon_itself_is_killed_nothing_of_it_goes_on(daemon: Daemon) -> None:
+    systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    systemd.bind(str(daemon.folder / "notify"))
+    systemd.settimeout(20)
+    daemon.env |= {"NOTIFY_SOCKET": str(daemon.folder / "notify"), "WATCHDOG_USEC": "2000000"}
     daemon.start(daemon.beat("one"))
     daemon.more(["one"])
+    assert {systemd.recv(100) for _ in range(4)} == {b"READY=1", b"WATCHDOG=1"}
+    systemd.close()
     supervisor = daemon.run["pid"]
     next(process for _, process in daemon.processes() if process.pid == supervisor).kill()
     until(lambda: not daemon.processes(), 20, "no process of ours")
