@@ -21,14 +21,18 @@ export class Actions {
     by("start-config").addEventListener("change", () => this.#about());
     this.#form("start", () => this.#go());
     by("sources-go").addEventListener("click", () => this.#inDialog("sources", () => this.#attach()));
-    by("say").addEventListener("submit", event => { event.preventDefault(); this.#try(by("say"), () => this.#say()); });
+    by("say").addEventListener("submit", event => {
+      event.preventDefault();
+      this.#try(by("say"), () => this.#say());
+    });
   }
 
   /** The buttons as they are now. */
   update() {
     const model = this.model();
     if (model?.kind !== "live") return;
-    const offers = model.door("offer"), isSending = this.sender.session === model.name;
+    const offers = model.door("offer"),
+      isSending = this.sender.session === model.name;
     for (const id of ["record", "stop", "sources", "send"]) by(id).disabled = model.ended;
     by("record").setAttribute("aria-pressed", String(model.isRecording));
     say(by("record"), model.isRecording ? "Stop recording" : "Record");
@@ -64,7 +68,10 @@ export class Actions {
   }
 
   #form(name, what) {
-    by(`${name}-form`).addEventListener("submit", event => { event.preventDefault(); this.#inDialog(name, what); });
+    by(`${name}-form`).addEventListener("submit", event => {
+      event.preventDefault();
+      this.#inDialog(name, what);
+    });
   }
 
   /** What is refused is said in the dialog, which stays. */
@@ -80,7 +87,12 @@ export class Actions {
 
   async #stop() {
     const { name, isRecording } = this.model();
-    await this.#sure("Stop this session?", `“${name}” ends${isRecording ? ", and with it its recording, which is kept" : ""}.`, "Stop it", () => this.#done(remove(session(name))));
+    await this.#sure(
+      "Stop this session?",
+      `“${name}” ends${isRecording ? ", and with it its recording, which is kept" : ""}.`,
+      "Stop it",
+      () => this.#done(remove(session(name))),
+    );
   }
 
   async #send() {
@@ -93,7 +105,8 @@ export class Actions {
 
   /** A source that takes a browser; a session that has just been started tells of it a little later. */
   async #offer(model) {
-    const begun = performance.now(), starts = () => (model.status?.state ?? "starting") === "starting";
+    const begun = performance.now(),
+      starts = () => (model.status?.state ?? "starting") === "starting";
     while (!model.door("offer") && !model.ended && performance.now() - begun < (starts() ? 30_000 : 4000)) {
       this.#tell("Looking for a source that takes a browser …");
       await new Promise(done => setTimeout(done, 200));
@@ -103,7 +116,8 @@ export class Actions {
   }
 
   async #say() {
-    const model = this.model(), text = by("say-text").value.trim();
+    const model = this.model(),
+      text = by("say-text").value.trim();
     if (!text) return;
     if (this.sender.session === model.name && this.sender.canType) this.sender.type(text);
     else await post(`${session(model.name)}/text`, { text, source: model.door("text") ?? null });
@@ -129,7 +143,18 @@ export class Actions {
   #about() {
     const chosen = this.configs.find(each => each.name === by("start-config").value);
     const sources = Array.isArray(chosen?.sources) ? chosen.sources : Object.keys(chosen?.sources ?? {});
-    say(by("start-about"), chosen ? [chosen.title && `${chosen.title.replace(/\.$/, "")}.`, sources.length && `Sources: ${sources.join(", ")}.`, chosen.model && `Model: ${chosen.model}.`].filter(Boolean).join(" ") : "");
+    say(
+      by("start-about"),
+      chosen
+        ? [
+            chosen.title && `${chosen.title.replace(/\.$/, "")}.`,
+            sources.length && `Sources: ${sources.join(", ")}.`,
+            chosen.model && `Model: ${chosen.model}.`,
+          ]
+            .filter(Boolean)
+            .join(" ")
+        : "",
+    );
   }
 
   async #go() {
@@ -153,23 +178,39 @@ export class Actions {
     by("sources-dialog").showModal();
     await this.#inDialog("sources", async () => {
       const presets = (await get("/api/presets")).presets.map(each => (typeof each === "string" ? { name: each } : each));
-      by("sources-preset").replaceChildren(...presets.map(each => h("option", { value: each.name }, each.title ? `${each.name}: ${each.title}` : each.name)));
+      by("sources-preset").replaceChildren(
+        ...presets.map(each => h("option", { value: each.name }, each.title ? `${each.name}: ${each.title}` : each.name)),
+      );
       show(by("sources-attach"), presets.length);
-      say(by("sources-note"), presets.length ? "What is attached feeds the inputs that nobody feeds." : "There is nothing that could be attached: the daemon knows no presets.");
+      say(
+        by("sources-note"),
+        presets.length
+          ? "What is attached feeds the inputs that nobody feeds."
+          : "There is nothing that could be attached: the daemon knows no presets.",
+      );
     });
   }
 
   #listSources() {
-    const model = this.model(), every = Object.entries(model.facts.sources ?? {});
-    keep(by("sources-list"), every, ([name]) => name, ([name]) => {
-      const button = h("button", { type: "button", className: "danger" }, "Detach", h("span", { className: "hush" }, ` ${name}`));
-      button.addEventListener("click", () => this.#inDialog("sources", async () => {
-        say(by("sources-note"), (await post(`${session(model.name)}/detach`, { sources: [name] })).done);
-        await this.refresh();
-        this.#listSources();
-      }));
-      return h("li", { className: "row" }, h("span"), button);
-    }, (item, [name, inputs]) => say(item.firstElementChild, `${name} → ${inputs.join(", ")}`));
+    const model = this.model(),
+      every = Object.entries(model.facts.sources ?? {});
+    keep(
+      by("sources-list"),
+      every,
+      ([name]) => name,
+      ([name]) => {
+        const button = h("button", { type: "button", className: "danger" }, "Detach", h("span", { className: "hush" }, ` ${name}`));
+        button.addEventListener("click", () =>
+          this.#inDialog("sources", async () => {
+            say(by("sources-note"), (await post(`${session(model.name)}/detach`, { sources: [name] })).done);
+            await this.refresh();
+            this.#listSources();
+          }),
+        );
+        return h("li", { className: "row" }, h("span"), button);
+      },
+      (item, [name, inputs]) => say(item.firstElementChild, `${name} → ${inputs.join(", ")}`),
+    );
   }
 
   async #attach() {
@@ -190,12 +231,17 @@ export class Actions {
 
   async #purge() {
     const { name } = this.model();
-    await this.#sure("Delete this recording?", `Everything of “${name}” is deleted from the daemon's disk: picture, sound, text, decisions. Nobody can bring it back.`, "Delete it", async () => {
-      const answer = await remove(recording(name));
-      this.open("", "");
-      await this.refresh();
-      await this.#sure("Deleted", proof(answer), "", () => {});
-    });
+    await this.#sure(
+      "Delete this recording?",
+      `Everything of “${name}” is deleted from the daemon's disk: picture, sound, text, decisions. Nobody can bring it back.`,
+      "Delete it",
+      async () => {
+        const answer = await remove(recording(name));
+        this.open("", "");
+        await this.refresh();
+        await this.#sure("Deleted", proof(answer), "", () => {});
+      },
+    );
   }
 
   /** Asks once more; what is refused is said there. Without a word for yes there is only one way out. */
@@ -220,6 +266,8 @@ export class Actions {
 
 /** What the daemon says is gone, for people to keep. */
 function proof({ done, ...values }) {
-  const more = Object.entries(values).filter(([, value]) => typeof value !== "object").map(([name, value]) => `${name.replaceAll("_", " ")}: ${value}`);
+  const more = Object.entries(values)
+    .filter(([, value]) => typeof value !== "object")
+    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${value}`);
   return [done, ...more].join(" · ");
 }

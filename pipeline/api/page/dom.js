@@ -48,10 +48,14 @@ export const enlarged = () => parseFloat(getComputedStyle(document.documentEleme
 
 /** A canvas as large as its box, in device pixels; gives its pen, and its size in units of which each is `unit` CSS pixels. */
 export function pen(canvas, unit = 1) {
-  const scale = Math.min(devicePixelRatio || 1, 3), { clientWidth, clientHeight } = canvas;
-  const wide = Math.round(clientWidth * scale), high = Math.round(clientHeight * scale);
+  const scale = Math.min(devicePixelRatio || 1, 3),
+    { clientWidth, clientHeight } = canvas;
+  const wide = Math.round(clientWidth * scale),
+    high = Math.round(clientHeight * scale);
   if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
-  const context = canvas.getContext("2d"), width = clientWidth / unit, height = clientHeight / unit;
+  const context = canvas.getContext("2d"),
+    width = clientWidth / unit,
+    height = clientHeight / unit;
   context.setTransform(scale * unit, 0, 0, scale * unit, 0, 0);
   context.clearRect(0, 0, width, height);
   return { context, width, height };
@@ -63,7 +67,9 @@ export function colour(name) {
   colours[name] ??= getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   return colours[name];
 }
-const forget = () => { colours = {}; };
+const forget = () => {
+  colours = {};
+};
 addEventListener("themechange", forget);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", forget);
 

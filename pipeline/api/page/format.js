@@ -1,18 +1,22 @@
 // Numbers as people read them. Times are nanoseconds unless said.
 
-export const S = 1e9, MS = 1e6;
+export const S = 1e9,
+  MS = 1e6;
 
 /** 0:12.3, 12:03.4, 1:02:03.4 */
 export function clock(ns) {
-  const tenths = Math.max(0, Math.floor(ns / 1e8)), seconds = Math.floor(tenths / 10);
-  const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
+  const tenths = Math.max(0, Math.floor(ns / 1e8)),
+    seconds = Math.floor(tenths / 10);
+  const hours = Math.floor(seconds / 3600),
+    minutes = Math.floor(seconds / 60) % 60;
   const two = number => String(number).padStart(2, "0");
   return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds % 60)}.${tenths % 10}`;
 }
 
 /** 0.31, 4.2, 141: milliseconds with three figures or fewer. */
 export function ms(ns) {
-  const value = ns / MS, size = Math.abs(value);
+  const value = ns / MS,
+    size = Math.abs(value);
   return value.toFixed(size < 1 ? 2 : size < 100 ? 1 : 0);
 }
 
@@ -35,7 +39,10 @@ export function bytes(count) {
 export const signed = (value, digits) => `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}`;
 
 export function counts(byName) {
-  return Object.entries(byName || {}).filter(([, count]) => count).map(([name, count]) => `${name.replaceAll("_", " ")} ${count}`).join(", ");
+  return Object.entries(byName || {})
+    .filter(([, count]) => count)
+    .map(([name, count]) => `${name.replaceAll("_", " ")} ${count}`)
+    .join(", ");
 }
 
 export const sum = byName => Object.values(byName || {}).reduce((all, each) => all + each, 0);

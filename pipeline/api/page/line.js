@@ -1,6 +1,9 @@
 // A WebSocket that is there for good: it is opened again when it breaks or falls silent, and says how it is.
 
-const FIRST_MS = 400, MOST_MS = 8000, SILENT_MS = 6000, LOOK_MS = 1000;
+const FIRST_MS = 400,
+  MOST_MS = 8000,
+  SILENT_MS = 6000,
+  LOOK_MS = 1000;
 const NOT_FOUND = 4404;
 
 export class Line {
@@ -17,7 +20,9 @@ export class Line {
   }
 
   /** Milliseconds since something came. */
-  get silence() { return performance.now() - this.heard; }
+  get silence() {
+    return performance.now() - this.heard;
+  }
 
   /** Nothing more will come, and that is well. */
   end(why = "") {
@@ -31,9 +36,13 @@ export class Line {
   #open() {
     this.#drop();
     clearTimeout(this.retry);
-    const socket = this.socket = new WebSocket(new URL(this.address(), location.href.replace(/^http/, "ws")));
+    const socket = (this.socket = new WebSocket(new URL(this.address(), location.href.replace(/^http/, "ws"))));
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => { this.tries = 0; this.heard = performance.now(); this.#set("open"); };
+    socket.onopen = () => {
+      this.tries = 0;
+      this.heard = performance.now();
+      this.#set("open");
+    };
     socket.onmessage = event => {
       this.heard = performance.now();
       if (typeof event.data === "string") this.message(JSON.parse(event.data));

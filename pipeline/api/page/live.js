@@ -15,7 +15,17 @@ export class Live {
 
   /** facts: the session as the list has it. changed(): something of note is new. */
   constructor(facts, changed) {
-    Object.assign(this, { name: facts.session, facts, changed, status: facts.status, gone: facts.gone, seen: null, events: [], told: 0, statusAt: performance.now() });
+    Object.assign(this, {
+      name: facts.session,
+      facts,
+      changed,
+      status: facts.status,
+      gone: facts.gone,
+      seen: null,
+      events: [],
+      told: 0,
+      statusAt: performance.now(),
+    });
     this.moments = new Moments();
     this.clock = new SessionClock();
     this.line = new Line(() => `${path(this.name)}/live?after=${this.moments.decisions.at(-1)?.id ?? "0"}`, {
@@ -29,13 +39,27 @@ export class Live {
     this.#follow();
   }
 
-  get labels() { return this.facts.labels ?? []; }
-  get inputs() { return this.facts.inputs ?? {}; }
-  get deadline() { return this.facts.window?.deadline_ns ?? 0; }
-  get to() { return this.clock.now(); }
-  get ended() { return Boolean(this.gone || this.status?.final); }
-  get recording() { return this.ended ? "" : this.status?.recording ?? (this.facts.recording ? "on" : ""); }
-  get isRecording() { return this.recording === "on"; }
+  get labels() {
+    return this.facts.labels ?? [];
+  }
+  get inputs() {
+    return this.facts.inputs ?? {};
+  }
+  get deadline() {
+    return this.facts.window?.deadline_ns ?? 0;
+  }
+  get to() {
+    return this.clock.now();
+  }
+  get ended() {
+    return Boolean(this.gone || this.status?.final);
+  }
+  get recording() {
+    return this.ended ? "" : (this.status?.recording ?? (this.facts.recording ? "on" : ""));
+  }
+  get isRecording() {
+    return this.recording === "on";
+  }
 
   /** Why what is shown is not what is: empty, or a line. */
   get stale() {
@@ -47,17 +71,24 @@ export class Live {
   }
 
   /** Milliseconds since anything was heard of the session. */
-  get age() { return performance.now() - Math.max(this.clock.heard, this.statusAt); }
+  get age() {
+    return performance.now() - Math.max(this.clock.heard, this.statusAt);
+  }
 
-  get decision() { return this.moments.decisions.at(-1); }
+  get decision() {
+    return this.moments.decisions.at(-1);
+  }
 
   /** The newest picture of the stream that is shown. */
-  get picture() { return this.shelf ? this.shelf.seen : this.seen; }
+  get picture() {
+    return this.shelf ? this.shelf.seen : this.seen;
+  }
 
   /** Whose sound an input hears: the name of its levels; undefined: it is no sound, or nothing came yet. */
   levelOf(input) {
     if (this.inputs[input] !== "audio") return undefined;
-    const names = Object.keys(this.moments.levels), source = this.sourceOf(input);
+    const names = Object.keys(this.moments.levels),
+      source = this.sourceOf(input);
     return names.find(name => name.startsWith(`${source}.`)) ?? (this.shelf ? names[0] : undefined);
   }
 
@@ -85,16 +116,35 @@ export class Live {
 
   #message(message) {
     switch (message.type) {
-      case "session": this.facts = { ...this.facts, ...message }; this.#follow(); break;
-      case "status": this.#status(message.status, true); break;
+      case "session":
+        this.facts = { ...this.facts, ...message };
+        this.#follow();
+        break;
+      case "status":
+        this.#status(message.status, true);
+        break;
       case "decision":
         if (this.moments.decision(message.decision)) this.#hear(message.decision.end_ns);
         return;
-      case "level": this.moments.level(message); this.#hear(message.at_ns); return;
-      case "marks": this.#hear(this.moments.marks(message)); return;
-      case "text": this.moments.text(message); this.#hear(message.start_ns); return;
-      case "gone": this.gone = message; this.clock.stop(); this.line.end(message.why); break;
-      case "missed": this.#event(`this page was too slow for ${Object.keys(message.dropped).join(", ")}`); break;
+      case "level":
+        this.moments.level(message);
+        this.#hear(message.at_ns);
+        return;
+      case "marks":
+        this.#hear(this.moments.marks(message));
+        return;
+      case "text":
+        this.moments.text(message);
+        this.#hear(message.start_ns);
+        return;
+      case "gone":
+        this.gone = message;
+        this.clock.stop();
+        this.line.end(message.why);
+        break;
+      case "missed":
+        this.#event(`this page was too slow for ${Object.keys(message.dropped).join(", ")}`);
+        break;
     }
     this.changed();
   }

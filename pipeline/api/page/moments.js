@@ -8,7 +8,9 @@ const MOST = 6000;
 
 /** Session time as this page can know it: what comes is never from the future, and the newest of it sets the clock. */
 export class SessionClock {
-  constructor() { Object.assign(this, { offset: null, speed: 1, heard: 0, stopped: true }); }
+  constructor() {
+    Object.assign(this, { offset: null, speed: 1, heard: 0, stopped: true });
+  }
 
   /** Something of session time `ns` came now. */
   hear(ns, at = performance.now()) {
@@ -25,7 +27,9 @@ export class SessionClock {
   }
 
   /** Stands where it was last heard of. */
-  stop() { this.stopped = true; }
+  stop() {
+    this.stopped = true;
+  }
 
   now(at = performance.now()) {
     if (this.offset === null) return 0;
@@ -36,13 +40,27 @@ export class SessionClock {
 
 export class Moments {
   constructor() {
-    Object.assign(this, { decisions: [], ids: new Set(), texts: [], inputs: {}, levels: {}, newest: 0, blind: [], blindFrom: 0, why: "not watched" });
+    Object.assign(this, {
+      decisions: [],
+      ids: new Set(),
+      texts: [],
+      inputs: {},
+      levels: {},
+      newest: 0,
+      blind: [],
+      blindFrom: 0,
+      why: "not watched",
+    });
   }
 
   decision(decision) {
     if (this.ids.has(decision.id)) return false;
     this.ids.add(decision.id);
-    const place = last(this.decisions, each => each.window < decision.window || (each.window === decision.window && each.revision < decision.revision)) + 1;
+    const place =
+      last(
+        this.decisions,
+        each => each.window < decision.window || (each.window === decision.window && each.revision < decision.revision),
+      ) + 1;
     this.decisions.splice(place, 0, decision);
     this.newest = Math.max(this.newest, decision.end_ns);
     if (this.decisions.length > MOST) this.ids.delete(this.decisions.shift().id);
@@ -51,7 +69,7 @@ export class Moments {
 
   /** spans: [[start, end], ...] that went on; lost: [[at, reason], ...]. Gives the newest start: a caption may end in the future. */
   marks({ input, spans = [], lost = [] }) {
-    const lane = this.inputs[input] ??= { spans: [], lost: [] };
+    const lane = (this.inputs[input] ??= { spans: [], lost: [] });
     lane.spans.push(...spans);
     lane.lost.push(...lost);
     const end = spans.at(-1)?.[1] ?? 0;
@@ -60,7 +78,10 @@ export class Moments {
       this.blind.push([this.blindFrom, begin]);
       this.blindFrom = null;
     }
-    lane.spans.splice(0, first(lane.spans, span => span[1] > end - KEPT_NS));
+    lane.spans.splice(
+      0,
+      first(lane.spans, span => span[1] > end - KEPT_NS),
+    );
     lane.spans.splice(0, Math.max(0, lane.spans.length - MOST));
     lane.lost.splice(0, Math.max(0, lane.lost.length - 500));
     return spans.at(-1)?.[0] ?? 0;
@@ -78,7 +99,7 @@ export class Moments {
   }
 
   level({ source = "", stream, at_ns, rms_db, peak_db }) {
-    const levels = this.levels[`${source}.${stream}`] ??= [];
+    const levels = (this.levels[`${source}.${stream}`] ??= []);
     const place = last(levels, each => each[0] < at_ns) + 1;
     if (levels[place]?.[0] !== at_ns) levels.splice(place, 0, [at_ns, rms_db, peak_db]);
     if (levels.length > 2000) levels.shift();
@@ -104,12 +125,16 @@ export class Moments {
 
   levelsIn(name, from, to) {
     const levels = this.levels[name] || [];
-    return levels.slice(first(levels, each => each[0] >= from), first(levels, each => each[0] > to));
+    return levels.slice(
+      first(levels, each => each[0] >= from),
+      first(levels, each => each[0] > to),
+    );
   }
 
   /** The newest level at or before ns, no older than half a second; undefined: there is none. */
   levelAt(name, ns) {
-    const levels = this.levels[name] || [], found = levels[last(levels, each => each[0] <= ns)];
+    const levels = this.levels[name] || [],
+      found = levels[last(levels, each => each[0] <= ns)];
     return found && ns - found[0] < S / 2 ? found : undefined;
   }
 
@@ -131,7 +156,10 @@ export class Moments {
 export function gaps(spans, from, to, unknown = []) {
   const seen = spans.slice(Math.max(0, first(spans, span => span[1] > from) - 1));
   if (seen.length < 8) return [];
-  const steps = seen.slice(1).map((span, place) => span[0] - seen[place][0]).sort((a, b) => a - b);
+  const steps = seen
+    .slice(1)
+    .map((span, place) => span[0] - seen[place][0])
+    .sort((a, b) => a - b);
   const least = Math.max(S / 4, 3 * steps[steps.length >> 1]);
   const found = [];
   for (let place = 1; place < seen.length; place++) {
@@ -143,10 +171,12 @@ export function gaps(spans, from, to, unknown = []) {
 
 /** The place of the first that is so, of a list in which all before are not; its length if none is. */
 export function first(list, is) {
-  let low = 0, high = list.length;
+  let low = 0,
+    high = list.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (is(list[middle])) high = middle; else low = middle + 1;
+    if (is(list[middle])) high = middle;
+    else low = middle + 1;
   }
   return low;
 }

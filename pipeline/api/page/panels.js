@@ -1,10 +1,9 @@
-// The panels beside the timeline: decision, picture, sound level, texts, latency, streams, health.
+// The panels beside the timeline: decision, picture, sound level, texts, health.
 
 import { by, colour, h, isStill, keep, labelColour, LABEL_COLOURS, pen, say, show } from "./dom.js";
-import { clock, counts, ms, quantile, signed, span, sum } from "./format.js";
+import { clock, ms, quantile, signed, span } from "./format.js";
 
 const FLOOR_DB = -60;
-const ORDER = ["transport", "align", "encode", "fuse", "attribute", "total"];
 
 const swatch = (labels, label) => `swatch label-${Math.max(0, labels.indexOf(label)) % LABEL_COLOURS}`;
 
@@ -14,36 +13,71 @@ const swatch = (labels, label) => `swatch label-${Math.max(0, labels.indexOf(lab
 export function decision(found, labels, when, none) {
   say(by("decided-when"), found ? `${clock(found.start_ns)}${found.revision ? ", revised" : ""}${when}` : none);
   const scores = labels.map(label => ({ label, score: found?.scores[label] ?? 0, is: found?.label === label }));
-  keep(by("scores"), scores, each => each.label, each => bar(each.label, swatch(labels, each.label)), (row, each) => {
-    fill(row, 0, each.score, each.score.toFixed(2));
-    row.classList.toggle("chosen", each.is);
-  });
+  keep(
+    by("scores"),
+    scores,
+    each => each.label,
+    each => bar(each.label, swatch(labels, each.label)),
+    (row, each) => {
+      fill(row, 0, each.score, each.score.toFixed(2));
+      row.classList.toggle("chosen", each.is);
+    },
+  );
   const also = Object.entries(found?.also ?? {});
   show(by("also"), also.length);
-  keep(by("also"), also, ([question]) => question, ([question]) => h("div", {}, h("dt", {}, question), h("dd")), (made, [, answer]) => say(made.lastElementChild, answer));
-  const why = Object.entries(found?.attribution ?? {}), most = Math.max(0.5, ...why.map(([, value]) => Math.abs(value)));
-  keep(by("attribution"), why, ([name]) => name, ([name]) => bar(name, "", true), (row, [, value]) => {
-    fill(row, value < 0 ? 0.5 + value / most / 2 : 0.5, Math.abs(value) / most / 2, signed(value, 2));
-    row.classList.toggle("against", value < 0);
-  });
+  keep(
+    by("also"),
+    also,
+    ([question]) => question,
+    ([question]) => h("div", {}, h("dt", {}, question), h("dd")),
+    (made, [, answer]) => say(made.lastElementChild, answer),
+  );
+  const why = Object.entries(found?.attribution ?? {}),
+    most = Math.max(0.5, ...why.map(([, value]) => Math.abs(value)));
+  keep(
+    by("attribution"),
+    why,
+    ([name]) => name,
+    ([name]) => bar(name, "", true),
+    (row, [, value]) => {
+      fill(row, value < 0 ? 0.5 + value / most / 2 : 0.5, Math.abs(value) / most / 2, signed(value, 2));
+      row.classList.toggle("against", value < 0);
+    },
+  );
   show(by("attribution-none"), found && !why.length);
 }
 
 /** The delay of the last decision, and what 99 of 100 in the last minute stay below, against the deadline. */
 export function delay(found, stages, deadline) {
-  const now = found?.latency_ns?.total, rows = [{ name: "this one", value: now }, { name: "99 of 100", value: quantile(stages.get("total") ?? [], 0.99) }];
+  const now = found?.latency_ns?.total,
+    rows = [
+      { name: "this one", value: now },
+      { name: "99 of 100", value: quantile(stages.get("total") ?? [], 0.99) },
+    ];
   show(by("delay-part"), now !== undefined && deadline > 0);
   if (now === undefined || !deadline) return;
   say(by("delay-unit"), `ms, of ${ms(deadline)} allowed`);
-  keep(by("delay"), rows, row => row.name, row => bar(row.name, ""), (made, row) => {
-    fill(made, 0, Math.max(0, row.value / deadline), row.value < 0 ? "before" : ms(row.value));
-    made.classList.toggle("over", row.value > deadline);
-  });
+  keep(
+    by("delay"),
+    rows,
+    row => row.name,
+    row => bar(row.name, ""),
+    (made, row) => {
+      fill(made, 0, Math.max(0, row.value / deadline), row.value < 0 ? "before" : ms(row.value));
+      made.classList.toggle("over", row.value > deadline);
+    },
+  );
 }
 
 function bar(name, mark, middle = false) {
   const track = h("span", { className: middle ? "track middle" : "track" }, h("span", { className: `fill ${mark}` }));
-  return h("div", { className: "bar-row", attributes: { role: "listitem" } }, h("span", { className: "name" }, name), track, h("span", { className: "figure" }));
+  return h(
+    "div",
+    { className: "bar-row", attributes: { role: "listitem" } },
+    h("span", { className: "name" }, name),
+    track,
+    h("span", { className: "figure" }),
+  );
 }
 
 function fill(row, from, share, text) {
@@ -61,11 +95,17 @@ export function verdict(found, labels) {
   say(by("verdict-score"), (found.scores[found.label] ?? 0).toFixed(2));
   say(by("verdict-also"), Object.values(found.also ?? {}).join(" · "));
   by("verdict-swatch").className = swatch(labels, found.label);
-  keep(by("verdict-presence"), Object.entries(found.presence), ([name]) => name, ([name]) => h("li", {}, `${name} `, h("b")), (item, [name, how]) => {
-    item.className = how;
-    const age = found.age_ns?.[name];
-    say(item.lastElementChild, how === "present" || age == null ? how : `${how} ${span(age)}`);
-  });
+  keep(
+    by("verdict-presence"),
+    Object.entries(found.presence),
+    ([name]) => name,
+    ([name]) => h("li", {}, `${name} `, h("b")),
+    (item, [name, how]) => {
+      item.className = how;
+      const age = found.age_ns?.[name];
+      say(item.lastElementChild, how === "present" || age == null ? how : `${how} ${span(age)}`);
+    },
+  );
 }
 
 // -- the picture
@@ -85,7 +125,8 @@ export function picture(seen, { stale = "", reason = "No picture" } = {}) {
   }
   if (canvas.dataset.at === String(seen.at_ns)) return;
   canvas.dataset.at = seen.at_ns;
-  if (canvas.width !== seen.bitmap.width || canvas.height !== seen.bitmap.height) Object.assign(canvas, { width: seen.bitmap.width, height: seen.bitmap.height });
+  if (canvas.width !== seen.bitmap.width || canvas.height !== seen.bitmap.height)
+    Object.assign(canvas, { width: seen.bitmap.width, height: seen.bitmap.height });
   canvas.getContext("2d").drawImage(seen.bitmap, 0, 0);
   const name = `Picture of ${seen.name}`;
   if (canvas.getAttribute("aria-label") !== name) canvas.setAttribute("aria-label", name);
@@ -96,7 +137,8 @@ export function picture(seen, { stale = "", reason = "No picture" } = {}) {
 let held = { peak: FLOOR_DB, at: 0 };
 
 export function level(found, name) {
-  const canvas = by("level-canvas"), { context, width, height } = pen(canvas);
+  const canvas = by("level-canvas"),
+    { context, width, height } = pen(canvas);
   const place = db => Math.max(0, Math.min(1, 1 - db / FLOOR_DB)) * width;
   context.fillStyle = colour("well");
   context.fillRect(0, 0, width, height);
@@ -121,72 +163,38 @@ export function level(found, name) {
 // -- texts
 
 export function texts(known, until) {
-  const shown = known.filter(each => each.start_ns <= until).slice(-60).reverse();
-  keep(by("texts"), shown, each => `${each.stream}/${each.start_ns}/${each.text}`, each => h("li", {}, h("span", { className: "time" }, clock(each.start_ns)), " ", each.text));
+  const shown = known
+    .filter(each => each.start_ns <= until)
+    .slice(-60)
+    .reverse();
+  keep(
+    by("texts"),
+    shown,
+    each => `${each.stream}/${each.start_ns}/${each.text}`,
+    each => h("li", {}, h("span", { className: "time" }, clock(each.start_ns)), " ", each.text),
+  );
   by("texts").classList.toggle("none", !shown.length);
-}
-
-// -- latency
-
-export function latency(stages, deadline, note) {
-  const names = [...stages.keys()].sort((a, b) => (ORDER.indexOf(a) + 99) % 99 - (ORDER.indexOf(b) + 99) % 99);
-  const rows = names.map(name => ({ name, p50: quantile(stages.get(name), 0.5), p99: quantile(stages.get(name), 0.99) }));
-  const most = Math.max(deadline || 0, ...rows.map(row => row.p99), 1);
-  keep(by("latency").tBodies[0], rows, row => row.name, row => {
-    const track = h("span", { className: "track" }, h("span", { className: "fill faint" }), h("span", { className: "fill" }), h("span", { className: "deadline" }));
-    return h("tr", {}, h("th", { scope: "row" }, row.name), h("td"), h("td"), h("td", { className: "wide" }, track));
-  }, (made, row) => {
-    say(made.children[1], ms(row.p50));
-    say(made.children[2], ms(row.p99));
-    const [wide, narrow, line] = made.lastElementChild.firstElementChild.children;
-    wide.style.width = `${100 * Math.max(0, row.p99) / most}%`;
-    narrow.style.width = `${100 * Math.max(0, row.p50) / most}%`;
-    line.style.left = `${100 * (deadline || most) / most}%`;
-    line.hidden = !deadline;
-    made.classList.toggle("total", row.name === "total");
-    made.classList.toggle("over", row.name === "total" && deadline > 0 && row.p99 > deadline);
-  });
-  say(by("latency-note"), rows.length ? note : "Nothing is timed: no decisions yet, or the run keeps to no clock.");
-}
-
-// -- streams
-
-const COLUMNS = ["stream", "state", "in the decision", "rate", "age", "clock", "late", "dropped", "faults"];
-
-export function streams(list, found, sourceOf) {
-  const head = { name: "" };
-  keep(by("streams"), [head, ...list], each => each.name, each => {
-    const cell = (name, place) => h(each === head ? "span" : "span", {
-      attributes: { role: each === head ? "columnheader" : place ? "cell" : "rowheader" }, dataset: { name },
-    }, each === head ? name : "");
-    return h("div", { className: each === head ? "card-row head" : "card-row", attributes: { role: "row" } }, ...COLUMNS.map(cell));
-  }, (row, each) => each !== head && streamRow(row, each, found, sourceOf(each.name)));
-}
-
-function streamRow(row, each, found, source) {
-  const cells = row.children, how = found?.presence[each.name] ?? "";
-  const drift = each.drift_ppm == null ? "" : `${signed(each.drift_ppm, 1)} ppm`;
-  const error = each.uncertainty_ns == null ? "" : `stamps ± ${ms(each.uncertainty_ns)} ms`;
-  const values = [each.name, each.state, how, each.rate_hz ? `${each.rate_hz.toFixed(each.rate_hz < 10 ? 1 : 0)} Hz` : "–", each.age_ns == null ? "–" : span(each.age_ns),
-    [drift, error, each.quality ? `(${each.quality})` : ""].filter(Boolean).join(" ") || "–", String(each.late || 0), counts(each.dropped) || "0", counts(each.faults) || "none"];
-  values.forEach((value, place) => say(cells[place], value));
-  cells[0].title = [source, each.detail].filter(Boolean).join(": ");
-  cells[1].className = `word ${each.state}`;
-  cells[2].className = `word ${how}`;
-  cells[6].classList.toggle("some", each.late > 0);
-  cells[7].classList.toggle("some", sum(each.dropped) > 0);
-  cells[8].classList.toggle("some", sum(each.faults) > 0);
 }
 
 // -- health
 
 export function health(reasons) {
   const shown = reasons.length ? reasons : [{ text: "All is well.", well: true }];
-  keep(by("health"), shown, each => each.text, each => h("li", { className: each.well ? "well" : "unwell" }, each.text));
+  keep(
+    by("health"),
+    shown,
+    each => each.text,
+    each => h("li", { className: each.well ? "well" : "unwell" }, each.text),
+  );
 }
 
 export function events(lines) {
-  keep(by("events"), [...lines].reverse(), each => each.id, each => h("li", {}, h("span", { className: "time" }, clock(each.at)), " ", each.line));
+  keep(
+    by("events"),
+    [...lines].reverse(),
+    each => each.id,
+    each => h("li", {}, h("span", { className: "time" }, clock(each.at)), " ", each.line),
+  );
   by("events").classList.toggle("none", !lines.length);
 }
 
@@ -197,11 +205,11 @@ export function strip(canvas, decisions, labels, length, at) {
   context.fillRect(0, 0, width, height);
   for (const each of decisions) {
     context.fillStyle = labelColour(labels, each.label);
-    const left = each.start_ns / length * width;
-    context.fillRect(left, 0, Math.max(1, each.end_ns / length * width - left + 0.8), height);
+    const left = (each.start_ns / length) * width;
+    context.fillRect(left, 0, Math.max(1, (each.end_ns / length) * width - left + 0.8), height);
   }
   context.fillStyle = colour("ink");
-  context.fillRect(at / length * width - 1, 0, 2, height);
+  context.fillRect((at / length) * width - 1, 0, 2, height);
 }
 
 export const frameMs = () => (isStill.matches ? 1000 : 80);

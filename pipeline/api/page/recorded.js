@@ -24,18 +24,32 @@ export class Recorded {
     this.ready = this.#open();
   }
 
-  get length() { return Math.max(this.facts.length_ns, this.moments.newest, 1); }
-  get to() { return this.at; }
-  get deadline() { return 0; }
-  get decision() { return this.moments.decisionAt(this.at); }
-  get picture() { return this.shelf.seen; }
+  get length() {
+    return Math.max(this.facts.length_ns, this.moments.newest, 1);
+  }
+  get to() {
+    return this.at;
+  }
+  get deadline() {
+    return 0;
+  }
+  get decision() {
+    return this.moments.decisionAt(this.at);
+  }
+  get picture() {
+    return this.shelf.seen;
+  }
 
   levelOf(input) {
     return this.inputs[input] === "audio" ? Object.keys(this.moments.levels)[0] : undefined;
   }
 
-  sourceOf() { return ""; }
-  door() { return undefined; }
+  sourceOf() {
+    return "";
+  }
+  door() {
+    return undefined;
+  }
 
   /** The thumb is there. */
   seek(ns) {
@@ -46,7 +60,9 @@ export class Recorded {
     this.changed();
   }
 
-  close() { this.shelf.close(); }
+  close() {
+    this.shelf.close();
+  }
 
   async #open() {
     try {
@@ -68,7 +84,8 @@ export class Recorded {
   async #around() {
     if (this.looking) return;
     this.looking = true;
-    const from = Math.max(0, Math.round(this.at - 35 * S)), at = this.at;
+    const from = Math.max(0, Math.round(this.at - 35 * S)),
+      at = this.at;
     await this.#decisions(from, Math.round(this.at + 5 * S), 1000).catch(() => {});
     this.looking = false;
     this.changed();
@@ -76,13 +93,15 @@ export class Recorded {
   }
 
   #learn() {
-    const one = this.moments.decisions[0], streams = Object.entries(this.facts.streams ?? {});
-    if (!one) { // imported, or killed at once
+    const one = this.moments.decisions[0],
+      streams = Object.entries(this.facts.streams ?? {});
+    if (!one) {
+      // imported, or killed at once
       this.inputs = Object.fromEntries(streams.map(([stream, kind]) => [stream.split(".").at(-1), kind]));
       return;
     }
     this.labels = Object.keys(one.scores);
-    const kindOf = name => KINDS.includes(name) ? name : streams.find(([stream]) => stream.split(".").at(-1) === name)?.[1] ?? "series";
+    const kindOf = name => (KINDS.includes(name) ? name : (streams.find(([stream]) => stream.split(".").at(-1) === name)?.[1] ?? "series"));
     this.inputs = Object.fromEntries(Object.keys(one.presence).map(name => [name, kindOf(name)]));
   }
 }

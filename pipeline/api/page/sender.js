@@ -5,7 +5,13 @@ import { ask, session as path } from "./ask.js";
 const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const VIDEO = { width: 640, height: 480, frameRate: 30 };
 const SAID_MS = 10_000;
-const STATES = { new: "Connecting", connecting: "Connecting", connected: "Sending", disconnected: "The connection is interrupted", failed: "The connection broke" };
+const STATES = {
+  new: "Connecting",
+  connecting: "Connecting",
+  connected: "Sending",
+  disconnected: "The connection is interrupted",
+  failed: "The connection broke",
+};
 
 export class Sender {
   /** changed(): `session` (empty: nothing is sent), `state` (a line) or `canType` is another. */
@@ -14,12 +20,15 @@ export class Sender {
     addEventListener("pagehide", () => this.stop());
   }
 
-  get canType() { return this.channel?.readyState === "open"; }
+  get canType() {
+    return this.channel?.readyState === "open";
+  }
 
   /** Raises Refused, or what the browser says. */
   async start(session, source) {
     this.stop();
-    if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives its camera only to pages on this machine (127.0.0.1) or over https.");
+    if (!navigator.mediaDevices?.getUserMedia)
+      throw new Error("This browser gives its camera only to pages on this machine (127.0.0.1) or over https.");
     Object.assign(this, { session, state: "Waiting for camera and microphone" });
     this.changed();
     try {
@@ -31,8 +40,8 @@ export class Sender {
   }
 
   async #connect(session, source) {
-    const media = this.media = await navigator.mediaDevices.getUserMedia({ video: VIDEO, audio: PLAIN });
-    const peer = this.peer = new RTCPeerConnection();
+    const media = (this.media = await navigator.mediaDevices.getUserMedia({ video: VIDEO, audio: PLAIN }));
+    const peer = (this.peer = new RTCPeerConnection());
     media.getTracks().forEach(track => peer.addTrack(track, media));
     this.channel = peer.createDataChannel("text");
     this.channel.onopen = this.channel.onclose = () => this.changed();
@@ -44,7 +53,9 @@ export class Sender {
     };
     await peer.setLocalDescription(await peer.createOffer());
     if (peer.iceGatheringState !== "complete") {
-      await new Promise(done => { peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done(); });
+      await new Promise(done => {
+        peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
+      });
     }
     const where = `${path(session)}/offer${source ? `?source=${encodeURIComponent(source)}` : ""}`;
     const answer = await ask("POST", where, peer.localDescription.sdp, "application/sdp");
@@ -65,7 +76,12 @@ export class Sender {
     this.peer?.close();
     Object.assign(this, { session: "", state, peer: null, media: null, channel: null });
     clearTimeout(this.said);
-    this.said = setTimeout(() => { if (!this.session) { this.state = ""; this.changed(); } }, SAID_MS);
+    this.said = setTimeout(() => {
+      if (!this.session) {
+        this.state = "";
+        this.changed();
+      }
+    }, SAID_MS);
     this.changed();
   }
 }

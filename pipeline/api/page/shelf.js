@@ -14,7 +14,10 @@ export class Shelf {
 
   /** What kinds of stream there are; nothing is asked of those that there are not. */
   async #kinds() {
-    this.has ??= get(this.path).then(about => new Set(Object.values(about.streams ?? {})), () => new Set());
+    this.has ??= get(this.path).then(
+      about => new Set(Object.values(about.streams ?? {})),
+      () => new Set(),
+    );
     return this.has;
   }
 

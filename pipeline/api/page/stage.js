@@ -4,7 +4,9 @@ import { by, h, keep, say, show } from "./dom.js";
 import { bytes, clock, S, span, when } from "./format.js";
 import { last, SHOWN_NS } from "./moments.js";
 import * as panels from "./panels.js";
-import { fillTable, reading, Timeline } from "./timeline.js";
+import { latency, streams } from "./tables.js";
+import { Timeline } from "./timeline.js";
+import { fillTable, reading } from "./words.js";
 
 const SLOW_MS = 500; // tables, which nobody reads faster
 
@@ -15,8 +17,12 @@ export class Stage {
     by("cursor").addEventListener("input", () => this.look(Number(by("cursor").value) * S, false));
     by("hold").addEventListener("click", () => this.hold(this.heldAt === null));
     by("thumb").addEventListener("input", () => this.model?.seek?.(Number(by("thumb").value) * 1e6));
-    by("table-wrap").addEventListener("toggle", () => { this.slowAt = 0; });
-    addEventListener("resize", () => { this.slowAt = 0; });
+    by("table-wrap").addEventListener("toggle", () => {
+      this.slowAt = 0;
+    });
+    addEventListener("resize", () => {
+      this.slowAt = 0;
+    });
     setInterval(() => document.hidden || this.draw(), 40);
   }
 
@@ -54,13 +60,21 @@ export class Stage {
   }
 
   draw() {
-    const model = this.model, now = performance.now();
+    const model = this.model,
+      now = performance.now();
     if (!model || now - (this.drawnAt ?? 0) < panels.frameMs()) return;
     this.drawnAt = now;
     const to = this.heldAt ?? model.to;
     this.#now(model);
-    this.timeline.draw({ moments: model.moments, inputs: model.inputs, labels: model.labels, levelOf: name => model.levelOf(name), to,
-      cursor: this.cursor === null ? null : to + this.cursor, stale: Boolean(model.stale) });
+    this.timeline.draw({
+      moments: model.moments,
+      inputs: model.inputs,
+      labels: model.labels,
+      levelOf: name => model.levelOf(name),
+      to,
+      cursor: this.cursor === null ? null : to + this.cursor,
+      stale: Boolean(model.stale),
+    });
     if (now - this.slowAt >= SLOW_MS) {
       this.slowAt = now;
       this.#slow(model, to);
@@ -68,20 +82,31 @@ export class Stage {
   }
 
   #now(model) {
-    const found = model.decision, to = model.to, stale = model.stale;
+    const found = model.decision,
+      to = model.to,
+      stale = model.stale;
     const late = found && model.kind === "live" && !model.ended && !stale && to - found.end_ns > 3 * S;
-    panels.decision(found, model.labels, stale ? `, ${stale.toLowerCase()}` : late ? `, ${span(to - found.end_ns)} ago` : "", model.kind === "recorded" ? "none of this moment" : "none yet");
+    panels.decision(
+      found,
+      model.labels,
+      stale ? `, ${stale.toLowerCase()}` : late ? `, ${span(to - found.end_ns)} ago` : "",
+      model.kind === "recorded" ? "none of this moment" : "none yet",
+    );
     panels.verdict(late ? undefined : found, model.labels);
     panels.picture(model.picture, this.#pictureSays(model, stale, to));
-    const name = Object.keys(model.inputs).map(input => model.levelOf(input)).find(Boolean);
+    const name = Object.keys(model.inputs)
+      .map(input => model.levelOf(input))
+      .find(Boolean);
     const isHeard = name && (model.kind === "recorded" || (!stale && !model.ended));
     panels.level(isHeard ? newest(model, name, to) : undefined, name?.split(".").at(-1));
     say(by("clock"), clock(to));
   }
 
   #pictureSays(model, stale, to) {
-    if (model.ended && model.kind === "live") return { stale: model.picture ? "Ended: the last picture" : "", reason: "The session has ended" };
-    const seen = model.picture, age = seen ? to - seen.at_ns : 0;
+    if (model.ended && model.kind === "live")
+      return { stale: model.picture ? "Ended: the last picture" : "", reason: "The session has ended" };
+    const seen = model.picture,
+      age = seen ? to - seen.at_ns : 0;
     if (stale) return { stale, reason: stale };
     const old = seen && model.kind === "live" && age > 1.5 * S * Math.max(1, model.status?.speed ?? 1) ? `Not live: ${span(age)} old` : "";
     const hasVideo = Object.values(model.inputs).includes("video");
@@ -102,20 +127,35 @@ export class Stage {
   }
 
   #live(model) {
-    const { status, facts } = model, ended = model.ended, state = ended ? (status?.state === "failed" ? "failed" : "ended") : status?.state ?? "starting";
+    const { status, facts } = model,
+      ended = model.ended,
+      state = ended ? (status?.state === "failed" ? "failed" : "ended") : (status?.state ?? "starting");
     say(by("state"), model.stale && !ended ? "not live" : state);
     by("state").className = `pill ${model.stale && !ended ? "stalled" : state}`;
-    say(by("about"), [facts.replay ? `replay of ${facts.replay}` : facts.config, status && `${status.model} · ${status.backend}`,
-      status && `${status.decisions} decisions, ${status.missed_deadlines} missed, ${status.skipped} skipped`].filter(Boolean).join(" · "));
+    say(
+      by("about"),
+      [
+        facts.replay ? `replay of ${facts.replay}` : facts.config,
+        status && `${status.model} · ${status.backend}`,
+        status && `${status.decisions} decisions, ${status.missed_deadlines} missed, ${status.skipped} skipped`,
+      ]
+        .filter(Boolean)
+        .join(" · "),
+    );
     panels.delay(model.decision, model.moments.latencies(model.to), model.deadline);
-    panels.latency(model.moments.latencies(model.to), model.deadline, model.deadline ? `The line is the deadline, ${span(model.deadline)} after the window's end, which total counts from.` : "");
-    panels.streams(status?.streams ?? [], model.decision, name => model.sourceOf(name));
+    latency(
+      model.moments.latencies(model.to),
+      model.deadline,
+      model.deadline ? `The line is the deadline, ${span(model.deadline)} after the window's end, which total counts from.` : "",
+    );
+    streams(status?.streams ?? [], model.decision, name => model.sourceOf(name));
     panels.health(reasons(model));
     panels.events(model.events);
   }
 
   #recorded(model) {
-    const { facts } = model, length = model.length;
+    const { facts } = model,
+      length = model.length;
     by("thumb").max = Math.ceil(length / 1e6);
     if (document.activeElement !== by("thumb")) by("thumb").value = Math.round(model.at / 1e6);
     by("thumb").setAttribute("aria-valuetext", `${clock(model.at)} of ${clock(length)}`);
@@ -125,28 +165,51 @@ export class Stage {
     say(by("state"), facts.state);
     by("state").className = `pill ${facts.state === "complete" ? "ended" : facts.state === "recording" ? "failed" : "degraded"}`;
     say(by("about"), [facts.created && when(facts.created), facts.model].filter(Boolean).join(" · "));
-    const pairs = [["session", facts.session], ["created", facts.created && when(facts.created)], ["length", clock(length)], ["size", bytes(facts.bytes)], ["model", facts.model],
-      ["streams", Object.keys(facts.streams ?? {}).join(", ")], ["labels given by people", (facts.labels ?? []).join(", ") || "none"], ["decisions read", `${model.moments.decisions.length}${model.whole ? "" : ", around the thumb"}`], ["problem", model.problem]];
-    keep(by("facts"), pairs.filter(([, value]) => value), ([name]) => name, ([name]) => h("div", {}, h("dt", {}, name), h("dd")), (made, [, value]) => say(made.lastElementChild, value));
+    const pairs = [
+      ["session", facts.session],
+      ["created", facts.created && when(facts.created)],
+      ["length", clock(length)],
+      ["size", bytes(facts.bytes)],
+      ["model", facts.model],
+      ["streams", Object.keys(facts.streams ?? {}).join(", ")],
+      ["labels given by people", (facts.labels ?? []).join(", ") || "none"],
+      ["decisions read", `${model.moments.decisions.length}${model.whole ? "" : ", around the thumb"}`],
+      ["problem", model.problem],
+    ];
+    keep(
+      by("facts"),
+      pairs.filter(([, value]) => value),
+      ([name]) => name,
+      ([name]) => h("div", {}, h("dt", {}, name), h("dd")),
+      (made, [, value]) => say(made.lastElementChild, value),
+    );
   }
 }
 
 /** The level at that time, or just before it. */
 function newest(model, name, to) {
-  const levels = model.moments.levels[name] ?? [], found = levels[last(levels, each => each[0] <= to + S / 4)];
+  const levels = model.moments.levels[name] ?? [],
+    found = levels[last(levels, each => each[0] <= to + S / 4)];
   return found && Math.abs(to - found[0]) < S ? found : undefined;
 }
 
 /** Why a session is not as it should be. */
 export function reasons(model) {
-  const { status } = model, found = [];
-  if (model.gone) found.push({ text: `Ended${model.gone.why ? `: ${model.gone.why}` : ""}${model.gone.exit_code ? ` (exit code ${model.gone.exit_code})` : ""}.`, well: !model.gone.exit_code });
+  const { status } = model,
+    found = [];
+  if (model.gone)
+    found.push({
+      text: `Ended${model.gone.why ? `: ${model.gone.why}` : ""}${model.gone.exit_code ? ` (exit code ${model.gone.exit_code})` : ""}.`,
+      well: !model.gone.exit_code,
+    });
   if (model.stale) found.push({ text: `${model.stale}.` });
   if (model.recording.startsWith("stopped")) found.push({ text: `Recording ${model.recording}.` });
   if (!status || model.ended) return found;
   for (const each of status.streams) {
-    if (["connecting", "stalled", "lost", "muted"].includes(each.state)) found.push({ text: `${each.name} is ${each.state}${each.age_ns == null ? "" : `; its newest packet is ${span(each.age_ns)} old`}.` });
+    if (["connecting", "stalled", "lost", "muted"].includes(each.state))
+      found.push({ text: `${each.name} is ${each.state}${each.age_ns == null ? "" : `; its newest packet is ${span(each.age_ns)} old`}.` });
   }
-  if (status.state === "degraded" && !found.length) found.push({ text: "The session is degraded: one of its parts is being started again." });
+  if (status.state === "degraded" && !found.length)
+    found.push({ text: "The session is degraded: one of its parts is being started again." });
   return found;
 }

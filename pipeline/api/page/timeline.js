@@ -1,10 +1,14 @@
-// The aligned timeline: a lane for each input, one for the decisions; its key, and the values of a moment in words.
+// The aligned timeline: a lane for each input, one for the decisions, and its key.
 
-import { colour, enlarged, h, keep, labelColour, pen, say } from "./dom.js";
-import { clock, counts, ms, S, span } from "./format.js";
+import { colour, enlarged, h, keep, labelColour, pen } from "./dom.js";
+import { S } from "./format.js";
 import { gaps, SHOWN_NS } from "./moments.js";
 
-const LANE = 34, DECISIONS = 44, AXIS = 20, LEFT = 74, GAP = 8;
+const LANE = 34,
+  DECISIONS = 44,
+  AXIS = 20,
+  LEFT = 74,
+  GAP = 8;
 const PRESENCE = { partial: "warn", timeout: "bad", closed: "muted", empty: "faint" };
 const LATE = "late";
 
@@ -13,7 +17,9 @@ export class Timeline {
   constructor(canvas, key, looked) {
     Object.assign(this, { canvas, key, x: null });
     const at = event => {
-      const box = canvas.getBoundingClientRect(), left = LEFT * enlarged(), x = event.clientX - box.left;
+      const box = canvas.getBoundingClientRect(),
+        left = LEFT * enlarged(),
+        x = event.clientX - box.left;
       looked(x < left ? null : -SHOWN_NS * (1 - (x - left) / Math.max(1, box.width - left)));
     };
     canvas.addEventListener("pointermove", at);
@@ -23,11 +29,14 @@ export class Timeline {
 
   /** inputs: {name: kind}; to: the right edge, in session time; cursor: a moment, or null; stale: nothing new comes. */
   draw({ moments, inputs, labels, levelOf, to, cursor, stale }) {
-    const names = Object.keys(inputs), height = names.length * (LANE + GAP) + DECISIONS + AXIS;
-    const unit = enlarged(), wanted = `${height * unit}px`;
+    const names = Object.keys(inputs),
+      height = names.length * (LANE + GAP) + DECISIONS + AXIS;
+    const unit = enlarged(),
+      wanted = `${height * unit}px`;
     if (this.canvas.style.height !== wanted) this.canvas.style.height = wanted;
-    const { context, width } = pen(this.canvas, unit), from = to - SHOWN_NS;
-    const view = { context, from, to, width, x: ns => LEFT + (ns - from) / SHOWN_NS * (width - LEFT) };
+    const { context, width } = pen(this.canvas, unit),
+      from = to - SHOWN_NS;
+    const view = { context, from, to, width, x: ns => LEFT + ((ns - from) / SHOWN_NS) * (width - LEFT) };
     context.font = `12px ${colour("font")}`;
     context.textBaseline = "middle";
     grid(view, height);
@@ -62,10 +71,20 @@ export class Timeline {
   }
 
   #keys(labels) {
-    const items = [...labels.map((name, place) => ({ name, mark: `label-${place % 8}` })),
-      { name: "late", mark: "late" }, { name: "dropped", mark: "dropped" }, { name: "gap", mark: "gap" },
-      { name: "partial", mark: "partial" }, { name: "timeout", mark: "timeout" }];
-    keep(this.key, items, item => item.mark + item.name, item => h("span", {}, h("i", { className: `mark ${item.mark}` }), item.name));
+    const items = [
+      ...labels.map((name, place) => ({ name, mark: `label-${place % 8}` })),
+      { name: "late", mark: "late" },
+      { name: "dropped", mark: "dropped" },
+      { name: "gap", mark: "gap" },
+      { name: "partial", mark: "partial" },
+      { name: "timeout", mark: "timeout" },
+    ];
+    keep(
+      this.key,
+      items,
+      item => item.mark + item.name,
+      item => h("span", {}, h("i", { className: `mark ${item.mark}` }), item.name),
+    );
   }
 }
 
@@ -96,24 +115,32 @@ function well({ context, x, width }, top, height) {
 }
 
 function lane(view, top, { name, kind, moments, level, decisions }) {
-  const { context, from, to, x } = view, { spans = [], lost = [] } = moments.inputs[name] || {};
+  const { context, from, to, x } = view,
+    { spans = [], lost = [] } = moments.inputs[name] || {};
   well(view, top, LANE);
-  const unknown = moments.unknown(from, to), isShown = kind === "text" ? moments.texts.length : level;
+  const unknown = moments.unknown(from, to),
+    isShown = kind === "text" ? moments.texts.length : level;
   for (const [start, end] of isShown && moments.blindFrom === 0 ? [] : unknown) blind(view, top, x(start), x(end), moments.why);
   presence(view, top, name, decisions);
   if (level) envelope(view, top, moments.levelsIn(level, from, to));
   context.fillStyle = colour("packet");
-  const middle = kind === "audio" ? top + LANE - 7 : top + 10, high = kind === "audio" ? 4 : LANE - 16;
+  const middle = kind === "audio" ? top + LANE - 7 : top + 10,
+    high = kind === "audio" ? 4 : LANE - 16;
   if (kind === "text") {
     texts(view, top, moments.texts, spans);
   } else {
     for (const [start, end] of spans) {
-      if (end >= from && start <= to) context.fillRect(x(start), middle, Math.max(1, x(end) - x(start) - (kind === "video" ? 0.35 : 0)), high);
+      if (end >= from && start <= to)
+        context.fillRect(x(start), middle, Math.max(1, x(end) - x(start) - (kind === "video" ? 0.35 : 0)), high);
     }
     context.strokeStyle = colour("warn");
     for (const [start, end] of gaps(spans, from, to, unknown)) hatch(view, x(start), top + 8, x(end) - x(start), LANE - 10);
   }
-  losses(view, top + LANE - 6, lost.filter(([at]) => at >= from && at <= to));
+  losses(
+    view,
+    top + LANE - 6,
+    lost.filter(([at]) => at >= from && at <= to),
+  );
 }
 
 /** While this page did not look nothing was told of packets. */
@@ -154,7 +181,8 @@ function texts({ context, from, to, x, width }, top, known, spans) {
   const shown = known.filter(each => Math.max(each.end_ns, each.start_ns + 1) > from - 5 * S && each.start_ns <= to);
   shown.forEach((each, place) => {
     starts.add(each.start_ns);
-    const left = x(each.start_ns), next = place + 1 < shown.length ? x(shown[place + 1].start_ns) : width;
+    const left = x(each.start_ns),
+      next = place + 1 < shown.length ? x(shown[place + 1].start_ns) : width;
     const right = each.end_ns > each.start_ns ? Math.min(x(each.end_ns), next) : next;
     context.fillStyle = colour("packet-soft");
     context.fillRect(left, top + 9, Math.max(2, right - left - 1), LANE - 12);
@@ -178,7 +206,10 @@ function fitted(context, text, width) {
 /** A mark for each; where they lie too close for that, a line from the first to the last. */
 function losses({ context, x }, y, lost) {
   for (const isLate of [false, true]) {
-    const places = lost.filter(([, reason]) => (reason === LATE) === isLate).map(([at]) => x(at)).sort((a, b) => a - b);
+    const places = lost
+      .filter(([, reason]) => (reason === LATE) === isLate)
+      .map(([at]) => x(at))
+      .sort((a, b) => a - b);
     let begin = 0;
     places.forEach((place, index) => {
       if (index + 1 < places.length && places[index + 1] - place < 8) return;
@@ -230,7 +261,8 @@ function hatch({ context }, left, top, width, height) {
 
 /** As high as the label's score; a run of one label has its name in it. Under them: which were revised. */
 function verdicts(view, top, decisions, labels) {
-  const { context, x } = view, high = DECISIONS - 12;
+  const { context, x } = view,
+    high = DECISIONS - 12;
   well(view, top, DECISIONS);
   let run = null;
   const named = () => {
@@ -245,7 +277,8 @@ function verdicts(view, top, decisions, labels) {
   for (const each of decisions) {
     if (each.start_ns - end > (each.end_ns - each.start_ns) / 2) hatch(view, x(end), top, x(each.start_ns) - x(end), high); // nobody decided
     end = Math.max(end, each.end_ns);
-    const score = each.scores[each.label] ?? 1, left = x(each.start_ns);
+    const score = each.scores[each.label] ?? 1,
+      left = x(each.start_ns);
     context.fillStyle = labelColour(labels, each.label);
     context.fillRect(left, top + (1 - score) * (high - 4), Math.max(1, x(each.end_ns) - left + 0.8), score * (high - 4) + 4);
     if (each.revision) {
@@ -259,45 +292,4 @@ function verdicts(view, top, decisions, labels) {
     }
   }
   named();
-}
-
-/** A moment in words, for the line under the canvas. */
-export function reading({ moments, inputs, levelOf, to }, at) {
-  const decision = moments.decisionAt(at), parts = [`${clock(at)}, ${((to - at) / S).toFixed(1)} s ago`];
-  if (decision) {
-    parts.push(`${decision.label} ${(decision.scores[decision.label] ?? 0).toFixed(2)}${decision.revision ? " (revised)" : ""}`);
-    for (const [question, answer] of Object.entries(decision.also ?? {})) parts.push(`${question}: ${answer}`);
-    if (decision.latency_ns?.total !== undefined) parts.push(`decided ${decision.latency_ns.total < 0 ? "before its window's end" : `${ms(decision.latency_ns.total)} ms after its window`}`);
-  } else parts.push("no decision");
-  for (const name of Object.keys(inputs)) parts.push(`${name}: ${streamAt(moments, name, decision, levelOf(name), at)}`);
-  return parts.join(" · ");
-}
-
-function streamAt(moments, name, decision, level, at) {
-  const { spans = [], lost = [] } = moments.inputs[name] || {};
-  const found = [decision?.presence[name] ?? "unknown"];
-  const age = decision?.age_ns[name];
-  if (age != null && decision.presence[name] !== "present") found.push(`age ${span(age)}`);
-  const near = spans.filter(([start, end]) => start <= at + S / 10 && end >= at - S / 10).length;
-  if (near) found.push(`${near} packets within 0.1 s`);
-  const gone = lost.filter(([when]) => Math.abs(when - at) < S / 10);
-  if (gone.length) found.push(counts(gone.reduce((all, [, reason]) => ({ ...all, [reason]: (all[reason] || 0) + 1 }), {})));
-  const loud = level && moments.levelAt(level, at);
-  if (loud) found.push(`${loud[1].toFixed(0)} dB`);
-  return found.join(", ");
-}
-
-/** The text alternative: the decisions of the last 30 s as rows, newest first, one a second. */
-export function fillTable(table, { moments, inputs, to }) {
-  const names = Object.keys(inputs), columns = ["time", "label", "score", ...names, "total ms"];
-  keep(table.tHead, [columns.join()], key => key, () => h("tr", {}, ...columns.map(name => h("th", { scope: "col" }, name))));
-  const rows = [];
-  for (let second = Math.floor(to / S); second > to / S - 30 && second >= 0; second--) {
-    const found = moments.decisionsIn(second * S, (second + 1) * S).at(-1);
-    if (found) rows.push(found);
-  }
-  keep(table.tBodies[0], rows, row => row.id, row => h("tr", {}, ...columns.map((name, place) => h(place ? "td" : "th", place ? {} : { scope: "row" }))), (made, row) => {
-    const values = [clock(row.start_ns), row.label, (row.scores[row.label] ?? 0).toFixed(2), ...names.map(name => row.presence[name] ?? ""), row.latency_ns?.total === undefined ? "" : ms(row.latency_ns.total)];
-    values.forEach((value, place) => say(made.children[place], value));
-  });
 }
