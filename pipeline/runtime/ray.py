@@ -30,8 +30,9 @@ SPARE_WORKERS = 1
 PRELOADED = ("pipeline.runtime.actors", "av", "cv2", "onnxruntime")
 """What nearly every actor needs is imported by a process before it is given one; what cannot be imported is missed where it is used."""
 KNOCK_S = 5.0
-CALLS = 16
-"""So many methods of a shared process at a time: one waits for ends, the others open models or are short."""
+CALLS = 64
+"""So many methods of a shared process at a time: one waits for ends, seats wait for each other to open, and what is short must not wait for
+them: a process that does not answer is taken to hang."""
 
 
 LOCAL = "local"
