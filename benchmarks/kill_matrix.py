@@ -98,8 +98,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.keep or Path(temporary)).absolute()
         folder.mkdir(exist_ok=True)
+        before = psutil.getloadavg()[0]
         kills, ledger = session_of_kills(folder, order, rng)
-        print(f"{where_and_when()}\n\n{len(NAMES)} sessions of {SCENE.name} in real time; {arguments.kills} kills a role\n")
+        print(f"{where_and_when()}; load before {before:.1f}, after {psutil.getloadavg()[0]:.1f}\n")
+        print(f"{len(NAMES)} sessions of {SCENE.name} in real time; {arguments.kills} kills a role\n")
         print(markdown(HEADER, [row(role, [kill for kill in kills if kill.role == role]) for role in roles]))
         print("\n" + "\n".join([*summary(folder, ledger), *ledger.problems]))
     sys.exit(1 if ledger.problems else 0)

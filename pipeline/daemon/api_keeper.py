@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class ApiKeeper:
         self.certificate = ""
         self.wrong = ""
         self._listened = False
+        self._side = ThreadPoolExecutor(1)
+        self._ending: Future[int] | None = None
 
     def start(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -65,7 +68,7 @@ class ApiKeeper:
             except queue.Empty:
                 break
             if said is None:
-                self._gone("its process died")
+                self._end(patience_s=0.2)
                 break
             self._child.beat(self._clock.now_ns())
             if said.get("type") == "ready":
@@ -81,8 +84,8 @@ class ApiKeeper:
     def close(self) -> None:
         if self._process is not None:
             self._process.post(line({"type": "close"}))
-            self._process.end(patience_s=1.5)
-            self._process = None
+            self._end(patience_s=1.5)
+        self._side.shutdown(wait=True)
 
     def _ready(self, said: dict[str, Any]) -> None:
         self.address, self.certificate = str(said.get("address", "")), str(said.get("certificate", ""))
@@ -95,20 +98,28 @@ class ApiKeeper:
         self._child.happens("opened", self._clock.now_ns())
         self._child.happens("went", self._clock.now_ns())
 
-    def _gone(self, why: str) -> None:
-        code = self._process.end(patience_s=0.2) if self._process is not None else 0
+    def _end(self, patience_s: float) -> None:
+        """Beside the loop that passes decisions on: every process of this machine is looked at for what it may have left."""
+        if self._process is not None:
+            self._ending = self._side.submit(self._process.end, patience_s)
         self._process, self.address = None, ""
+
+    def _ended(self, code: int) -> None:
         if code == CANNOT_LISTEN and not self._listened:  # else it could once: whoever has its port now may go again
             self.wrong = _last_line(self._log)
             self._child.happens("stop", self._clock.now_ns())
         else:
-            self._child.happens("failed", self._clock.now_ns(), why)
+            self._child.happens("failed", self._clock.now_ns(), "its process died")
 
     def _look_after(self) -> None:
+        if self._ending is not None:
+            if not self._ending.done():
+                return  # the next one waits for that
+            code, self._ending = self._ending.result(), None
+            self._ended(code)
         for order in self._child.tick(self._clock.now_ns()):
-            if order == "kill" and self._process is not None:
-                self._process.end(patience_s=0.0)
-                self._process, self.address = None, ""
+            if order == "kill":
+                self._end(patience_s=0.0)
             elif order == "start":
                 self.start()
 

@@ -24,6 +24,7 @@ class _Work:
     then: Callable[[Any], None]
     late: Callable[[Any], None]
     reply: Reply
+    must: bool
 
 
 class Asides:
@@ -40,9 +41,13 @@ class Asides:
         reply: Reply,
         late: Callable[[Any], None] = lambda result: None,
         about: str = "",
+        must: bool = False,
     ) -> None:
-        """then: is given what work gave, in a turn, and sees to the answer. late: the same, where everything ends before that."""
-        self._works.append(_Work(about, self._pool.submit(work), then, late, reply))
+        """then: is given what work gave, in a turn, and sees to the answer. late: the same, where everything ends before that.
+
+        must: it is also done where everything ends before it has begun.
+        """
+        self._works.append(_Work(about, self._pool.submit(work), then, late, reply, must))
 
     def under_way(self) -> set[str]:
         """What it is about, of all that has not had its turn."""
@@ -57,10 +62,20 @@ class Asides:
                 work.reply(refused=told(error), status=CONFLICT)
 
     def close(self) -> None:
-        """Waits for what has begun; nothing else begins."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Waits for what has begun, or must be done; nothing else begins."""
         for work in self._works:
-            if not work.future.cancelled() and work.future.exception() is None:
-                work.late(work.future.result())
-            work.reply(refused=ENDS, status=BUSY)
+            if not work.must:
+                work.future.cancel()
+        self._pool.shutdown(wait=True)
+        for work in self._works:
+            work.reply(refused=self._ended(work) or ENDS, status=BUSY)
         self._works = []
+
+    def _ended(self, work: _Work) -> str:
+        """Why it did not do what it should have; empty: it did, or has not begun."""
+        try:
+            if not work.future.cancelled():
+                work.late(work.future.result())
+        except Exception as error:  # noqa: BLE001 - as above
+            return told(error)
+        return ""

@@ -17,11 +17,11 @@ from pipeline.daemon.opening import (
     Wish,
     begin_to_record,
     checked_name,
-    close_recorder,
     close_session,
     end_to_record,
     free_name,
     given_config,
+    new_recorder,
     open_session,
     recorded_plan,
     told,
@@ -35,6 +35,7 @@ from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.requests import Refused, answer, asked
 from pipeline.session.layout import Recording
 from pipeline.session.purge import purge
+from pipeline.session.runlog import RunRecorder
 from pipeline.traces import Traces
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ class ServiceDesk:
             reply(refused=f"{keeper.session} has ended before it began" if failure is None else failure.text, status=CONFLICT)
 
     def close(self) -> None:
-        self._asides.close()
         for name in list(self._open):
             self._end(name, ENDS, 0)
+        self._asides.close()
         self._api.close()
 
     def again(self) -> Iterator[dict[str, Any]]:
@@ -169,13 +170,14 @@ class ServiceDesk:
         taken = {*supervisor.sessions, *self._asides.under_way()}
         name = free_name(wish.session or wish.called, taken, exactly=wish.session is not None)
         work = partial(open_session, wish, name, self._recordings, self._clock, self._api.tell, self._watchers)
-        self._asides.put(work, lambda opened: self._start(supervisor, opened, reply), reply, self._keep, about=name)
+        self._asides.put(work, lambda opened: self._start(supervisor, opened, reply), reply, self._too_late, about=name)
 
-    def _keep(self, opened: Opened) -> None:
-        self._open[opened.keeper.session] = opened
+    def _too_late(self, opened: Opened) -> None:
+        self._gone(opened.keeper.session, ENDS, 0)
+        close_session(opened)
 
     def _start(self, supervisor: Supervisor, opened: Opened, reply: Reply) -> None:
-        self._keep(opened)
+        self._open[opened.keeper.session] = opened
         self._waiting[opened.keeper.session] = reply
         for note in opened.notes:
             opened.keeper.tell(f"note: {note}")
@@ -198,19 +200,26 @@ class ServiceDesk:
             raise Refused(f"{keeper.session} is {'recorded already' if on else 'not recorded'}")
         if not isinstance(keeper.plan, Plan) or keeper.plan.replay is not None or not keeper.begun:
             raise Refused(f"{keeper.session} cannot be recorded just now")
-        plan = recorded_plan(keeper.plan, self._recordings)
-        work = partial(begin_to_record, opened, plan, self._clock) if on else partial(end_to_record, opened)
-        then = partial(self._recorded, supervisor, opened, reply)
-        self._asides.put(work, then, reply, lambda recording: close_recorder(opened), about)
+        if on:
+            work = partial(new_recorder, opened, recorded_plan(keeper.plan, self._recordings), self._clock)
+            self._asides.put(work, partial(self._begin_recording, supervisor, opened, reply), reply, lambda new: new[0].close(), about)
+            return
+        recorder = end_to_record(opened)
+        supervisor.record(keeper, None)
+        done = {"done": f"{keeper.session} is not recorded any more", "values": {"recording": ""}}
+        if recorder is not None:
+            self._asides.put(recorder.close, lambda _: reply(**done), reply, about=about, must=True)
 
-    def _recorded(self, supervisor: Supervisor, opened: Opened, reply: Reply, recording: Recording | None) -> None:
+    def _begin_recording(self, supervisor: Supervisor, opened: Opened, reply: Reply, new: tuple[RunRecorder, Recording]) -> None:
+        recorder, recording = new
         name = opened.keeper.session
         if self._open.get(name) is not opened:
-            close_recorder(opened)
+            recorder.close()
             raise Refused(f"{name} has ended meanwhile")
+        begin_to_record(opened, recorder, recording)
         supervisor.record(opened.keeper, recording)
-        folder = "" if recording is None else Path(recording.folder).name
-        reply(done=f"{name} is recorded to {folder}" if folder else f"{name} is not recorded any more", values={"recording": folder})
+        folder = Path(recording.folder).name
+        reply(done=f"{name} is recorded to {folder}", values={"recording": folder})
 
     def _watchers(self, plan: Plan, name: str) -> list[Sink]:
         lag_ns = plan.model.spec.window.lag_ms * 1_000_000
@@ -220,13 +229,14 @@ class ServiceDesk:
 
     def _end(self, session: str, why: str, exit_code: int) -> None:
         opened = self._open.pop(session, None)
-        if opened is None:
-            return
-        try:
-            close_session(opened)
-        except Exception as error:  # noqa: BLE001 - the daemon's edge: a file that cannot be closed is this session's only
-            why, exit_code = why or told(error), exit_code or 1
-        self._api.tell({"type": "gone", "session": session, "why": mask(why), "exit_code": exit_code})
+        if opened is not None:
+            gone = partial(self._gone, session, why, exit_code)
+            self._asides.put(partial(close_session, opened), lambda _: gone(), gone, about=session, must=True)
+
+    def _gone(self, session: str, why: str, exit_code: int, refused: str = "", **_: object) -> None:
+        """refused: why it could not be closed as it should: a file's, and so this session's only."""
+        failed = refused and refused != ENDS
+        self._api.tell({"type": "gone", "session": session, "why": mask(why or refused), "exit_code": exit_code or int(bool(failed))})
 
     def _tell_engine(self, supervisor: Supervisor) -> None:
         now_ns, child = self._clock.now_ns(), supervisor.engine.child

@@ -81,46 +81,42 @@ def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Te
         keeper = Keeper(plan, told, clock, session=name)
         opened = Opened(keeper, feed, told, stack, notes)
         if plan.config.record is not None and plan.replay is None:
-            begin_to_record(opened, plan, clock)
+            begin_to_record(opened, *new_recorder(opened, plan, clock))
         else:
             feed.change({})
         opened.closing = stack.pop_all()
         return opened
 
 
-def begin_to_record(opened: Opened, plan: Plan, clock: Clock) -> Recording | None:
-    """From now on at the keeper; its actors are to be told. plan: with `record`. Raises ConfigError; then nothing has changed."""
+def new_recorder(opened: Opened, plan: Plan, clock: Clock) -> tuple[RunRecorder, Recording]:
+    """Which tells the session's sinks what it is told; it is to be used, or closed. plan: with `record`. Raises ConfigError."""
     recording = begin_recording(plan)
-    opened.recorder = RunRecorder(recording, opened.sinks, clock, retention=retention_of(plan))
+    return RunRecorder(recording, opened.sinks, clock, retention=retention_of(plan)), recording
+
+
+def begin_to_record(opened: Opened, recorder: RunRecorder, recording: Recording) -> None:
+    """From now on at the keeper; its actors are to be told. In the thread that the keeper is in."""
     if opened.keeper.last is not None:
-        opened.recorder.join(opened.keeper.last)
-    opened.keeper.sinks, opened.keeper.recording = [opened.recorder], recording
+        recorder.join(opened.keeper.last)
+    opened.recorder, opened.keeper.sinks, opened.keeper.recording = recorder, [recorder], recording
     opened.feed.change({"recording": Path(recording.folder).name})
-    return recording
 
 
-def end_to_record(opened: Opened) -> Recording | None:
-    """At the keeper: the session goes on without. Gives where it is recorded now: nowhere."""
+def end_to_record(opened: Opened) -> RunRecorder | None:
+    """At the keeper: the session goes on without. Gives what is to be closed. In the thread that the keeper is in."""
     recorder, opened.recorder = opened.recorder, None
     opened.keeper.sinks, opened.keeper.recording = opened.sinks, None
     opened.feed.change({"recording": ""})
-    if recorder is not None:
-        if opened.keeper.last is not None:
-            recorder.leave(opened.keeper.last)
-        recorder.close()
-    return None
+    if recorder is not None and opened.keeper.last is not None:
+        recorder.leave(opened.keeper.last)
+    return recorder
 
 
 def close_session(opened: Opened) -> None:
     """Whatever is open of it, once it is over. Raises the last of what sinks raise; all are closed all the same."""
     with opened.closing:
-        close_recorder(opened)
-
-
-def close_recorder(opened: Opened) -> None:
-    recorder, opened.recorder = opened.recorder, None
-    if recorder is not None:
-        recorder.close()
+        if opened.recorder is not None:
+            opened.recorder.close()
 
 
 def _recorded(config: Config, recordings: Path) -> Config:

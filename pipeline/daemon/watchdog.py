@@ -36,9 +36,10 @@ class Watchdog:
         self._send("STOPPING=1")
 
     def _send(self, text: str) -> bool:
-        """False: nobody heard it. systemd is restarted, too."""
+        """Never waits. False: nobody heard it: systemd is restarted, too, or is behind."""
         name = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.setblocking(False)
             if self._address:
                 out.sendto(text.encode(), name)
             return True

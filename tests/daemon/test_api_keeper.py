@@ -39,6 +39,10 @@ class Story:
         self.clock.sleep_until(self.clock.now_ns() + ns)
         self.turn()
 
+    def dead(self) -> bool:
+        """And that is known."""
+        return self.keeper._process is None and self.keeper._ending is None
+
     def lives(self) -> list[str]:
         """Where each was told to listen."""
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -89,7 +93,7 @@ def test_one_that_dies_is_started_again_where_it_was_and_told_all_again(story: A
     it = story(["ready", "until status", "die 1"], ["ready", "until session", "tell", "rest"], again=({"type": "session"},))
     it.until(lambda: it.keeper.address, "it listens")
     it.keeper.tell({"type": "status"})
-    it.until(lambda: not it.keeper.address, "its death is seen")
+    it.until(it.dead, "its death is seen")
     it.passes(API.most_ns)
     it.until(lambda: it.heard, "the second one was told")
     assert it.heard == [[{"type": "session"}]]
@@ -99,7 +103,7 @@ def test_one_that_dies_is_started_again_where_it_was_and_told_all_again(story: A
 
 def test_while_there_is_none_nobody_waits_for_it(story: Any) -> None:
     it = story(["die 1"])
-    it.until(lambda: it.keeper._process is None, "its death is seen")
+    it.until(it.dead, "its death is seen")
     for _ in range(3):
         it.keeper.tell({"type": "status"})
         it.turn()
@@ -109,7 +113,7 @@ def test_while_there_is_none_nobody_waits_for_it(story: Any) -> None:
 def test_it_is_tried_again_for_ever_and_ever_less_often(story: Any) -> None:
     it = story(["die 1"])
     for life in range(1, 4):
-        it.until(lambda life=life: len(it.lives()) == life and it.keeper._process is None, f"death {life}")
+        it.until(lambda life=life: len(it.lives()) == life and it.dead(), f"death {life}")
         it.passes(API.first_ns // 2)
         assert len(it.lives()) == life
         it.passes(API.most_ns)
@@ -123,7 +127,9 @@ def test_one_that_hangs_is_killed_and_replaced(story: Any) -> None:
     it.passes(API.silent_ns)
     assert first.is_running()
     it.passes(1)
-    assert (it.keeper.address, first.is_running()) == ("", False)
+    assert it.keeper.address == ""
+    it.until(it.dead, "it is killed")
+    assert not first.is_running()
     it.passes(API.most_ns)
     it.until(lambda: it.keeper.address, "the second one listens")
     assert len(it.lives()) == 2
@@ -133,6 +139,7 @@ def test_one_that_never_listens_is_killed_and_replaced(story: Any) -> None:
     it = story(["hang"], ["ready", "rest"])
     it.until(lambda: it.lives(), "it lives")
     it.passes(API.opening_ns + 1)
+    it.until(it.dead, "it is killed")
     it.passes(API.most_ns)
     it.until(lambda: it.keeper.address, "the second one listens")
 
@@ -150,7 +157,7 @@ def test_one_that_could_listen_once_is_tried_again(story: Any) -> None:
     it.until(lambda: it.keeper.address, "it listens")
     it.keeper.tell({"type": "status"})
     for life in (2, 3):
-        it.until(lambda: it.keeper._process is None, "its death is seen")
+        it.until(it.dead, "its death is seen")
         it.passes(API.most_ns)
         it.until(lambda life=life: len(it.lives()) == life, f"life {life}")
     it.until(lambda: it.keeper.address, "it listens again")

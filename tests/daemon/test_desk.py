@@ -147,6 +147,10 @@ class House:
         keeper.failure = failure
         keeper.finish(stopped=False)
         self.desk.over(keeper)
+        self.is_gone(session)
+
+    def is_gone(self, session: str) -> None:
+        until(lambda: self.turn() or self.api.kinds(session)[-1] == "gone", 20, f"{session} is closed")
 
 
 @pytest.fixture
@@ -267,6 +271,7 @@ def test_a_session_that_the_engine_refuses_is_answered_with_its_figure_and_close
     del house.supervisor.sessions["room"]
     house.desk.answered("room", "it needs 0.6 of a core, and 0.2 are free")
     assert house.answer(number) == {"refused": "it needs 0.6 of a core, and 0.2 are free", "status": 503}
+    house.is_gone("room")
     assert house.api.kinds("room") == ["session", "gone"]
 
 

@@ -73,3 +73,14 @@ def test_a_systemd_that_is_away_for_a_moment_ends_nothing(tmp_path: Path) -> Non
     watchdog.beat(ready=True)
     assert systemd.heard() == ["READY=1", "WATCHDOG=1"]
     systemd.socket.close()
+
+
+def test_a_systemd_that_does_not_read_keeps_nobody_waiting(tmp_path: Path) -> None:
+    clock, address = FakeClock(), str(tmp_path / "notify")
+    systemd = Systemd(address)
+    watchdog = Watchdog(address, 1, clock)
+    for _ in range(10_000):  # more than any socket holds
+        watchdog.beat(ready=False)
+        clock.sleep_until(clock.now_ns() + 1)
+    assert len(systemd.heard()) < 10_000
+    systemd.socket.close()
