@@ -145,11 +145,11 @@ def test_the_camera_is_offered_again_when_the_engine_was_killed(visitor, daemon)
     visitor.wait_text("#state", "running", 30)
     daemon.kill("pipeline.runtime.engine_main")
     visitor.wait_text("#picture-stale", "Not live", 20)  # what is left is not shown as if it were now
-    visitor.wait_text("#sender-text", "trying again", 60)
-    visitor.wait_text("#sender-text", "Sending", 60)
+    visitor.wait_text("#events", "engine is started again", 30)
+    until(lambda: visitor.text("#events").count("connected (browser") == 2, 60, "nobody clicked, and it is sent again")
+    visitor.wait_text("#sender-text", "Sending", 20)
     visitor.wait_text("#state", "running", 30)
     page.wait_for_selector("#picture-stale", state="hidden", timeout=20_000)
-    visitor.wait_text("#events", "engine is started again", 10)
 
 
 def again(press, is_so):

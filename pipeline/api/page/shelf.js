@@ -4,6 +4,7 @@ import { ask, get, recording } from "./ask.js";
 import { S } from "./format.js";
 
 const PICTURE_MS = 160; // between two questions for one
+const WAIT_MS = 2000;
 const CHUNK_NS = 30 * S;
 
 export class Shelf {
@@ -37,8 +38,11 @@ export class Shelf {
         const answer = await ask("GET", `${this.path}/picture?at_ns=${at}`);
         const bitmap = answer.status === 204 ? null : await createImageBitmap(await answer.blob());
         this.#take(bitmap && { bitmap, at_ns: Number(answer.headers.get("x-at-ns") ?? at), name: this.name });
-      } catch {
-        this.#take(null); // damaged, or the daemon does not answer, which others say
+      } catch (refused) {
+        if (refused.status === 429) {
+          this.wanted ??= at; // too many questions: this one again, later
+          await new Promise(done => setTimeout(done, WAIT_MS));
+        } else this.#take(null); // damaged, or the daemon does not answer, which others say
       }
       await new Promise(done => setTimeout(done, PICTURE_MS));
     }
