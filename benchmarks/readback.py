@@ -6,11 +6,11 @@ GRID clips of the test split (by clip; the one speaker is known to the model), i
 speaker at once, equally loud) at some level under the speech. Windows are made by the aligner and run through the ONNX graphs.
 
 departs   every clip is read twice, from a prompt with one of its six words exchanged for another that the grammar has there. A word's score
-          is the mean of logit(departs) - logit(follows) over the decisions that it overlaps, by their overlap; the AUC is of the exchanged
-          words against all others.
-voice-off every clip is dubbed once: recall of `voice-off` over the decisions in which the other voice sounds. own voice: how many of the
-          decisions in which words sound are not called voice-off in the clips above
-words     given a word's boundaries, the word whose mean log-probability over the decisions that it overlaps is greatest, of 51.
+          is the mean of logit(departs) - logit(follows) over the three decisions nearest to its middle; the AUC is of the exchanged words
+          against all others.
+voice-off every clip is dubbed once: recall of `voice-off` over every third decision in which the other voice sounds. own voice: how many
+          of the decisions about words are not called voice-off in the clips above
+words     given a word's boundaries, the word whose mean log-probability over the three decisions nearest to its middle is greatest, of 51.
 late      the stream arrives 200 ms later than the windows wait: its last 200 ms are missing from every window
 dropped   30 % of the packets of both streams, at random
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from operators.packet import Packet
 from pipeline.backends.onnx import OnnxBackend
-from pipeline.evaluate import Encoded, roc_auc
+from pipeline.evaluate import Encoded, roc_auc, softmax
 from pipeline.model import Model, load_model
 from pipeline.training.clips import Clip
 from pipeline.training.config import Training
@@ -41,9 +41,9 @@ from pipeline.training.transforms import chains
 LEVELS: dict[str, float | None] = {"clean": None, "5 dB": 5.0, "0 dB": 0.0, "-5 dB": -5.0}
 LATE_NS = 200_000_000
 LOST = 0.3
+NEAREST = 3
 KEPT = {"audio": ("audio",), "video": ("video",), "audio + video": ("audio", "video"), "all": ("audio", "video", "text")}
 HOP_NS = 1_000_000
-Window = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def departs(bench: Bench) -> list[dict[str, Any]]:
             for number, clip in enumerate(bench.clips)
             for turn in (0, 3)
         ]
-        places = [(clip, (number + turn) % 6) for number, clip in enumerate(bench.clips) for turn in (0, 3)]
+        places = [(number + turn) % 6 for number in range(len(bench.clips)) for turn in (0, 3)]
         dubbed = [bench.cutter.cut(bench.scenes.reading(bench.split, clip, "dubbed", snr_db=snr_db)) for clip in bench.clips]
         patterns = {"all": ("video", "audio", "text"), "without text": ("video", "audio")}
         if level in ("clean", "0 dB"):
@@ -116,20 +116,19 @@ def departs(bench: Bench) -> list[dict[str, Any]]:
     return rows
 
 
-def judged(bench: Bench, encoded: Encoded, places: Sequence[tuple[Clip, int]], keep: Sequence[str]) -> dict[str, Any]:
+def judged(bench: Bench, encoded: Encoded, places: Sequence[int], keep: Sequence[str]) -> dict[str, Any]:
     """AUC by word, and how often the label is right by decision and by word."""
     labels = list(bench.model.spec.labels)
     follows, off, wrong = (labels.index(name) for name in ("follows", "voice-off", "departs"))
     score, positive, own, right = [], [], [], []
-    for (segment, outputs), (clip, place) in zip(encoded.outputs(keep, spoken), places, strict=True):
-        chosen = outputs[:, : len(labels)]
-        weight = overlaps(segment.start_ns[spoken(segment)], bench.hop_ns, clip)  # (words, windows)
-        means = weight @ chosen
+    for (segment, _, outputs, chosen), place in zip(by_word(bench, encoded, keep), places, strict=True):
+        logits = outputs[..., : len(labels)]  # (words, NEAREST, labels)
+        means = logits.mean(1)
         score += (means[:, wrong] - means[:, follows]).tolist()
         truth = np.arange(len(means)) == place
         positive += truth.tolist()
         right += ((means[:, wrong] > means[:, follows]) == truth).tolist()
-        own += (chosen.argmax(1) != off)[segment.label[spoken(segment)] > 0].tolist()
+        own += (logits.argmax(2) != off)[segment.label[chosen] > 0].tolist()
     departed = np.array(positive)
     return {
         "auc": roc_auc(np.array(score), departed),
@@ -142,11 +141,12 @@ def judged(bench: Bench, encoded: Encoded, places: Sequence[tuple[Clip, int]], k
 
 def heard_off(bench: Bench, encoded: Encoded, keep: Sequence[str]) -> dict[str, float]:
     off = list(bench.model.spec.labels).index("voice-off")
-    said = []
-    for segment, outputs in encoded.outputs(keep, spoken):
-        there = segment.label[spoken(segment)] == off
-        said += (outputs[there, : len(bench.model.spec.labels)].argmax(1) == off).tolist()
-    return {"voice-off": float(np.mean(said))}
+
+    def heard(segment: Segment) -> NDArray[np.bool_]:
+        return (segment.label == off) & (np.arange(len(segment.label)) % 3 == 0)
+
+    said = [outputs[:, : len(bench.model.spec.labels)].argmax(1) == off for _, outputs in encoded.outputs(keep, heard)]
+    return {"voice-off": float(np.mean(np.concatenate(said)))}
 
 
 def words(bench: Bench) -> list[dict[str, Any]]:
@@ -173,30 +173,33 @@ def named(bench: Bench, encoded: Encoded, keep: Sequence[str]) -> float:
     answers = list(bench.model.spec.also["word"])
     first = len(bench.model.spec.labels)
     right = []
-    for (segment, outputs), clip in zip(encoded.outputs(keep, spoken), bench.clips, strict=True):
-        logits = outputs[:, first + 1 : first + len(answers)].astype(np.float64)  # without the first answer, which is no word
-        likely = logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True)) - logits.max(1, keepdims=True)
-        best = (overlaps(segment.start_ns[spoken(segment)], bench.hop_ns, clip) @ likely).argmax(1)
+    for _, clip, outputs, _ in by_word(bench, encoded, keep):
+        logits = outputs[..., first + 1 : first + len(answers)]  # (words, NEAREST, 51): without the first answer, which is no word
+        best = np.log(softmax(logits)).mean(1).argmax(1)
         right += [answers[1 + index] == word.text for index, word in zip(best, clip.words, strict=True)]
     return float(np.mean(right))
 
 
-def spoken(segment: Segment) -> NDArray[np.bool_]:
-    """Decisions from a hop before the first word to a hop after the last."""
-    known = np.flatnonzero(segment.label > 0)
-    there = np.zeros(len(segment.label), np.bool_)
-    if known.size:
-        there[max(0, known[0] - 1) : known[-1] + 2] = True
-    return there
+def nearest(segment: Segment, clip: Clip, hop_ns: int) -> NDArray[np.int64]:
+    """(words, NEAREST): the decisions nearest to the middle of each word."""
+    middle_ns = np.array([(word.start_s + word.end_s) / 2 * 1e9 for word in clip.words])
+    away = np.abs(segment.start_ns + hop_ns / 2 - middle_ns[:, None])  # (words, decisions)
+    return np.argsort(away, axis=1, kind="stable")[:, :NEAREST]
 
 
-def overlaps(starts_ns: NDArray[np.int64], hop_ns: int, clip: Clip) -> Window:
-    """(words, decisions): how much of each word lies in each decision's span; rows sum to 1."""
-    edges = np.array([(word.start_s * 1e9, word.end_s * 1e9) for word in clip.words])  # (words, 2)
-    shared = np.minimum(edges[:, 1:], starts_ns + hop_ns) - np.maximum(edges[:, :1], starts_ns)
-    shared = np.maximum(shared, 0.0)
-    weight: Window = shared / shared.sum(1, keepdims=True)
-    return weight
+def by_word(bench: Bench, encoded: Encoded, keep: Sequence[str]) -> Iterator[tuple[Segment, Clip, NDArray[np.float64], NDArray[np.int64]]]:
+    """Each reading, its clip, the raw outputs of the decisions about each of its words, (words, NEAREST, outputs), and which they are."""
+    clips = {clip.name: clip for clip in bench.clips}
+
+    def wanted(segment: Segment) -> NDArray[np.bool_]:
+        there = np.zeros(len(segment.label), np.bool_)
+        there[nearest(segment, clips[segment.name.split()[1]], bench.hop_ns)] = True
+        return there
+
+    for segment, outputs in encoded.outputs(keep, wanted):
+        clip = clips[segment.name.split()[1]]
+        chosen = nearest(segment, clip, bench.hop_ns)
+        yield segment, clip, outputs[np.searchsorted(np.flatnonzero(wanted(segment)), chosen)].astype(np.float64), chosen
 
 
 def delayed(session: LabelledSession, stream: str) -> LabelledSession:

@@ -143,7 +143,7 @@ def cpu_ms(seconds: int, way: str) -> float:
         begun = process_time()
         loop.run(0, 0)
         spent = process_time() - begun
-        if loop._view._feed.dropped:
+        if loop._view.dropped:
             sys.exit("the watcher did not keep up: the figures would leave out what sending costs")
         loop.close()
         if watcher is not None:

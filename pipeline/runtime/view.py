@@ -82,6 +82,16 @@ class View:
         self._marks: dict[str, _Marks] = {}
         self._look_due_ns = clock.now_ns()
 
+    @property
+    def watched(self) -> bool:
+        """As of the last `look_after`."""
+        return self._feed.watched
+
+    @property
+    def dropped(self) -> int:
+        """What a watcher was too slow for, or was too much to be shown."""
+        return self._feed.dropped
+
     # -- in
 
     def note(self, packet: Packet) -> None:

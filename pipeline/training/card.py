@@ -13,6 +13,7 @@ import torch
 from pipeline.evaluate import Encoded, Engine, best_temperature, confusion, figures, presence_patterns
 from pipeline.training.loop import History
 from pipeline.training.segment import Segment
+from pipeline.training.validation import VALIDATE_EVERY
 
 TOLERANCE = 0.002
 """Of a mean recall: what an offset must be worth to be made larger."""
@@ -31,7 +32,7 @@ def tested(
     engine: Engine, segments: Sequence[Segment], labels: Sequence[str], temperature: float, also: Mapping[str, int]
 ) -> dict[str, Any]:
     """Figures of the test split: overall, by pattern of presence and by condition."""
-    encoded = Encoded(engine, segments, labels=len(labels), also=also)
+    encoded = Encoded(engine, segments, labels=len(labels), also=also, every=VALIDATE_EVERY if also else 1)
     patterns = presence_patterns(list(segments[0].packets))
     scored = {name: encoded.score(keep, temperature) for name, keep in patterns.items()}
     whole = scored["all"]

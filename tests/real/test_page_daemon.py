@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from browsing import Visitor, chromium
 from waiting import until
@@ -29,7 +30,7 @@ class Daemon:
         (folder / "run").mkdir(mode=0o700)
         (folder / "configs").mkdir()
         (folder / "configs" / "booth.yaml").write_text(CONFIG)
-        (folder / "service.yaml").write_text("listen: 127.0.0.1:0\nconfigs: configs\nrecordings: recordings\n")
+        (folder / "service.yaml").write_text("listen: 127.0.0.1:0\nconfigs: configs\nrecordings: recordings\nadmission: {cores: 64}\n")
         self.folder = folder
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder)}
         said = self.command("run", "--daemon", "--service", "service.yaml")
@@ -42,6 +43,12 @@ class Daemon:
         done = subprocess.run(run, cwd=self.folder, env={**self.env, "PYTHONPATH": path}, capture_output=True, text=True, timeout=90)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def kill(self, module):
+        """The process of this daemon that runs it."""
+        pid = int(re.search(r"pid (\d+)", self.command("status"))[1])
+        (victim,) = [child for child in psutil.Process(pid).children() if module in child.cmdline()]
+        victim.kill()
 
     def end(self):
         self.command("stop", "--all")
@@ -124,6 +131,25 @@ def test_from_the_first_click_to_the_replay(visitor, daemon):
     page.click("#sure-dialog .close")
     until(lambda: page.locator("#recordings a").count() == 0, 10, "it is gone from the list")
     assert list((daemon.folder / "recordings").glob("booth*")) == []
+
+
+def test_the_camera_is_offered_again_when_the_engine_was_killed(visitor, daemon):
+    page = visitor.page
+    page.click("#start")
+    page.wait_for_selector("#start-config option[value=booth]", state="attached")
+    page.select_option("#start-config", "booth")
+    page.click("#start-go")
+    visitor.wait_text("#title", "booth", 60)
+    page.click("#send")
+    visitor.wait_text("#sender-text", "Sending", 40)
+    visitor.wait_text("#state", "running", 30)
+    daemon.kill("pipeline.runtime.engine_main")
+    visitor.wait_text("#picture-stale", "Not live", 20)  # what is left is not shown as if it were now
+    visitor.wait_text("#sender-text", "trying again", 60)
+    visitor.wait_text("#sender-text", "Sending", 60)
+    visitor.wait_text("#state", "running", 30)
+    page.wait_for_selector("#picture-stale", state="hidden", timeout=20_000)
+    visitor.wait_text("#events", "engine is started again", 10)
 
 
 def again(press, is_so):

@@ -89,7 +89,7 @@ def see(view, clock, watcher=None, watched=True):
             watcher.socket.poll(0)
         clock.sleep_until(clock.now_ns() + 1000 * MS)
         view.look_after(clock.now_ns())
-        return view._feed.watched == watched
+        return view.watched == watched
 
     until(seen, 5)
 
@@ -119,7 +119,7 @@ def test_nothing_is_made_while_nobody_watches_the_session(view, watcher, clock):
     view.look_after(clock.now_ns())
     show(view, picture())
     view.passed(picture())
-    assert not view._feed.watched
+    assert not view.watched
     assert not view._pending
     assert not view._marks
     watcher.watch("desk")
@@ -272,7 +272,7 @@ def test_a_watcher_who_does_not_read_costs_no_memory_and_no_wait(view, watcher, 
         clock.sleep_until(clock.now_ns() + 200 * MS)
         noise = np.random.default_rng(index).integers(0, 255, (240, 320, 3), np.uint8)
         show(view, packet(Frame(data=noise), index, index))
-    assert view._feed.dropped > 0
+    assert view.dropped > 0
     assert len(view._pending) == 0
     for _ in range(1000):
         view.passed(packet(TextSpan(text="a"), 0, 10, "words"))

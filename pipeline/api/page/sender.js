@@ -4,7 +4,9 @@ import { ask, session as path } from "./ask.js";
 
 const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const VIDEO = { width: 640, height: 480, frameRate: 30 };
-const SAID_MS = 10_000;
+const SAID_MS = 10_000,
+  AGAIN_MS = 3000,
+  TRIES = 20;
 const STATES = {
   new: "Connecting",
   connecting: "Connecting",
@@ -40,26 +42,49 @@ export class Sender {
   }
 
   async #connect(session, source) {
-    const media = (this.media = await navigator.mediaDevices.getUserMedia({ video: VIDEO, audio: PLAIN }));
+    const media = await navigator.mediaDevices.getUserMedia({ video: VIDEO, audio: PLAIN });
+    if (this.session !== session) return media.getTracks().forEach(track => track.stop()); // stopped while the browser asked
+    Object.assign(this, { media, source });
+    await this.#offer(session);
+  }
+
+  async #offer(session) {
+    this.peer?.close();
     const peer = (this.peer = new RTCPeerConnection());
-    media.getTracks().forEach(track => peer.addTrack(track, media));
+    this.media.getTracks().forEach(track => peer.addTrack(track, this.media));
     this.channel = peer.createDataChannel("text");
     this.channel.onopen = this.channel.onclose = () => this.changed();
-    peer.onconnectionstatechange = () => {
-      if (peer !== this.peer) return;
-      this.state = STATES[peer.connectionState] ?? peer.connectionState;
-      if (peer.connectionState === "failed") this.stop("The connection broke: nothing is sent any more.");
-      else this.changed();
-    };
+    peer.onconnectionstatechange = () => peer === this.peer && this.#heed(peer);
     await peer.setLocalDescription(await peer.createOffer());
     if (peer.iceGatheringState !== "complete") {
       await new Promise(done => {
         peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
       });
     }
-    const where = `${path(session)}/offer${source ? `?source=${encodeURIComponent(source)}` : ""}`;
+    const where = `${path(session)}/offer${this.source ? `?source=${encodeURIComponent(this.source)}` : ""}`;
     const answer = await ask("POST", where, peer.localDescription.sdp, "application/sdp");
     if (peer === this.peer) await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+  }
+
+  #heed(peer) {
+    this.state = STATES[peer.connectionState] ?? peer.connectionState;
+    this.changed();
+    if (peer.connectionState === "disconnected" || peer.connectionState === "failed") this.#again();
+  }
+
+  /** The other end went away, perhaps to come back: it was allowed once, so it is offered again, for a while. */
+  async #again() {
+    if (this.trying) return;
+    this.trying = true;
+    for (let left = TRIES; left && this.session; left--) {
+      await new Promise(done => setTimeout(done, AGAIN_MS));
+      if (!this.session || this.peer?.connectionState === "connected") break;
+      this.state = "The connection broke, trying again";
+      this.changed();
+      await this.#offer(this.session).catch(() => {}); // nobody takes it yet
+      if (left === 1 && this.peer?.connectionState !== "connected") this.stop("The connection broke: nothing is sent any more.");
+    }
+    this.trying = false;
   }
 
   /** These sessions run. What is sent to one that has ended goes to nobody: camera and microphone are let go. */
