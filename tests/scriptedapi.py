@@ -22,7 +22,7 @@ def main():
     log = Path(hello["log"])
     lives = len(log.read_text().splitlines()) if log.exists() else 0
     with log.open("a") as out:
-        out.write(hello["service"]["listen"] + "\n")
+        out.write(f"{hello['service']['listen']} {hello['again']}\n")
     told = []
     for word in hello["script"][min(lives, len(hello["script"]) - 1)]:
         kind, _, rest = word.partition(" ")

@@ -51,8 +51,10 @@ class ApiKeeper:
 
     def start(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._process = ChildProcess(self._module, line(self._hello), self._folder, self._log)
-        for message in self._again():
+        again = list(self._again())
+        # It serves nobody before it knows so much: whoever goes on from the last decision it has must not be given older ones.
+        self._process = ChildProcess(self._module, line({**self._hello, "again": len(again)}), self._folder, self._log)
+        for message in again:
             self.tell(message)
 
     def tell(self, message: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Story:
         return self.keeper._process is None and self.keeper._ending is None
 
     def lives(self) -> list[str]:
-        """Where each was told to listen."""
+        """Where each was told to listen, and how much there is that it is to know first."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
     def processes(self) -> list[psutil.Process]:
@@ -97,7 +97,7 @@ def test_one_that_dies_is_started_again_where_it_was_and_told_all_again(story: A
     it.passes(API.most_ns)
     it.until(lambda: it.heard, "the second one was told")
     assert it.heard == [[{"type": "session"}]]
-    assert (it.lives(), it.keeper.restarts) == (["127.0.0.1:0", "127.0.0.1:4000"], 1)
+    assert (it.lives(), it.keeper.restarts) == (["127.0.0.1:0 1", "127.0.0.1:4000 1"], 1)
     assert it.keeper.address == "http://127.0.0.1:4001"
 
 
