@@ -68,8 +68,8 @@ def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None 
     def quality(label: int, offset: float) -> float:
         moved = [*offsets[:label], offset, *offsets[label + 1 :]]
         decided = [(part + moved).argmax(1) for part in logits]
-        label = scored[0].label
-        return float(np.mean([np.mean(made[label == true] == true) for made in decided for true in np.unique(label)]))
+        known = scored[0].label
+        return float(np.mean([np.mean(chosen[known == true] == true) for chosen in decided for true in np.unique(known)]))
 
     for label in [*range(1, len(offsets))] * PASSES:  # one label's offset changes what another's is worth
         reached = [quality(label, offset) for offset in tries]
