@@ -43,6 +43,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _engine(self.hub.engine)
+        yield from _sinks(self.hub.engine)
         running = {name: seen for name, seen in self.hub.sessions.items() if seen.gone is None}
         known = {name: seen.status for name, seen in running.items() if seen.status is not None}
         yield from _sessions(known)
@@ -88,6 +89,16 @@ def _engine(engine: Said) -> Iterator[Metric]:
     yield _counter("batches", "Runs of a model, by how many windows or packets they took", ["kind", "size"], sizes)
     plain = [((name,), float(value)) for name, value in fusion.items() if isinstance(value, int | float)]
     yield _gauge("fusion", "What else the fusion actors count", ["count"], plain)
+
+
+def _sinks(engine: Said) -> Iterator[Metric]:
+    """taken = sent + waiting + dropped, where each decision goes to one place."""
+    found = [(session, sink, counts) for session, sinks in (engine.get("sinks") or {}).items() for sink, counts in sinks.items()]
+    labels = ["session", "sink"]
+    plain = [((*at, name), float(value)) for *at, counts in found for name, value in counts.items() if isinstance(value, int)]
+    yield _gauge("sink", "What a sink that sends counts: taken, sent, retried, waiting", [*labels, "count"], plain)
+    dropped = [((*at, why), float(n)) for *at, counts in found for why, n in (counts.get("dropped") or {}).items()]
+    yield _counter("sink_dropped", "Decisions that a sink gave up", [*labels, "reason"], dropped)
 
 
 def _sessions(known: Mapping[str, Said]) -> Iterator[Metric]:

@@ -29,7 +29,7 @@ from pipeline.daemon.opening import (
 from pipeline.daemon.recordings import named, replay_wish
 from pipeline.mask import mask
 from pipeline.plan import Plan
-from pipeline.ports import Sink
+from pipeline.ports import Counted, Sink
 from pipeline.runtime.desk import change
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.requests import Refused, answer, asked
@@ -244,8 +244,15 @@ class ServiceDesk:
         traces = {} if self._traces is None else {"traces": self._traces.counts()}
         facts = {"state": state, "restarts": child.restarts, "why": mask(child.why), "api_restarts": self._api.restarts}
         if now_ns - self._told_ns >= ENGINE_NS or any(self._told.get(key) != value for key, value in facts.items()):
-            self._told_ns, self._told = now_ns, {**supervisor.figures, **traces, **facts}
+            self._told_ns, self._told = now_ns, {**supervisor.figures, **traces, "sinks": self._sinks(), **facts}
             self._api.tell({"type": "engine", **self._told})
+
+    def _sinks(self) -> dict[str, dict[str, Any]]:
+        """What sinks that send count, by session and sink."""
+        return {
+            name: {type(sink).__name__: sink.counts() for sink in opened.sinks if isinstance(sink, Counted)}
+            for name, opened in self._open.items()
+        }
 
     def _to_api(self, number: object, **values: Any) -> None:  # noqa: ANN401 - plain values
         if values.get("refused") is not None:

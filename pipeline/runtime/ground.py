@@ -18,7 +18,7 @@ from pipeline.runtime.crew import Crew, SessionStage
 from pipeline.runtime.job import EngineJob, Job
 from pipeline.runtime.keys import Doorman, Keys, new_keys
 from pipeline.runtime.listeners import refuse_open_ports
-from pipeline.runtime.load import Load
+from pipeline.runtime.load import Load, together
 from pipeline.runtime.parts import RunPlan
 from pipeline.runtime.ray import RayNode
 from pipeline.runtime.wires import Wires
@@ -121,7 +121,7 @@ class RayGround:
         self._crew.ask_counts()
         used_ns = {name: seat["used_ns"] for process in counts for name, seat in process.get("seats", {}).items()}
         self._load.measure(self._crew.pids, used_ns)
-        return {"fusion": counts, **self._load.figures(self._crew.pids)}
+        return {"fusion": together(counts), **self._load.figures(self._crew.pids)}
 
     def close(self) -> None:
         self._node.close()

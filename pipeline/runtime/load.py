@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,6 +112,24 @@ class Load:
         if now_ns - self._memory[0] >= MEMORY_NS:
             self._memory = (now_ns, sum(_pss(pid) for pid in pids))
         return self._memory[1]
+
+
+def together(processes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all fusion processes count, as that of one: batches by stage and size, windows that wait, that came too late, rounds."""
+    batches: dict[str, Counter[str]] = {}
+    for process in processes:
+        for stage, sizes in process.get("batches", {}).items():
+            batches.setdefault(stage, Counter()).update(sizes)
+    seats = [seat for process in processes for seat in process.get("seats", {}).values()]
+    sums = {name: sum(seat.get(name, 0) for seat in seats) for name in ("waiting", "letters", "buffered_bytes", "overload")}
+    return {
+        "batches": {stage: dict(sizes) for stage, sizes in batches.items()},
+        "processes": len(processes),
+        "seats": len(seats),
+        "rounds": sum(process.get("rounds", 0) for process in processes),
+        "busy": max((process.get("busy", 0.0) for process in processes), default=0.0),
+        **sums,
+    }
 
 
 def _model(plan: RunPlan) -> tuple[str, str]:
