@@ -57,12 +57,13 @@ async def events(house: House, session: str, after: str | None) -> AsyncIterator
     """Ends with the session."""
     with house.hub.reader(session, Mailbox(frozenset({"decision", "gone"}))) as box:
         seen, missed = house.session(session), 0
+        gone = seen.gone  # what comes from now on is in the box
         before, _ = seen.after(after, RING) if after is not None else ([], True)
         yield "retry: 1000\n\n"  # at once, so that a browser knows that it is connected
         for decision in before:
             yield _event(Note("decision", {"decision": decision}))
-        if seen.gone is not None:
-            yield _event(Note("gone", {"session": session, **seen.gone}))
+        if gone is not None:
+            yield _event(Note("gone", {"type": "gone", "session": session, **gone}))
             return
         while True:
             try:

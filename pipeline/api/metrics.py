@@ -22,7 +22,7 @@ STATES = ("starting", "running", "degraded", "ended", "failed")
 STREAM_STATES = ("waiting", "connecting", "live", "stalled", "lost", "muted", "closed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Metrics(Collector):
     """text() is the page."""
 
