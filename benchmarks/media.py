@@ -8,10 +8,12 @@ Both are made by this script, with the sound of the clips (reel) or tones under 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -56,6 +58,26 @@ def make_media(path: Path, clips: Iterable[Clip]) -> float:
         container.mux(audio.encode(None))
     path.with_suffix(".vtt").write_text("\n".join(cues), "utf-8")
     return frames / FPS
+
+
+def looped(path: Path, scene: Path, times: int) -> float:
+    """Writes a file that is `scene` so many times, all its streams, not encoded again; returns its length in seconds."""
+    length_s = Fraction(0)
+    with av.open(str(path), "w") as out:
+        streams: dict[int, Any] = {}
+        for _ in range(times):
+            begun_s, end_s = length_s, length_s
+            with av.open(str(scene)) as one:
+                streams = streams or {stream.index: out.add_stream_from_template(stream) for stream in one.streams}
+                for packet in one.demux():
+                    if packet.dts is None or packet.pts is None:
+                        continue  # the end of a stream
+                    shift = round(begun_s / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, streams[packet.stream.index]
+                    end_s = max(end_s, (max(packet.pts, packet.dts) + (packet.duration or 0)) * packet.time_base)
+                    out.mux(packet)
+            length_s = Fraction(math.ceil(end_s * 10), 10)
+    return float(length_s)
 
 
 def _stamp(seconds: float) -> str:

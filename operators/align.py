@@ -198,7 +198,7 @@ class Aligner:
             "quiet": self._quiet,
             "skipped_from": self._skipped_from,
             "ended": self._ended,
-            "pending": [_window_state(window) for window in self._pending],
+            "pending": [window_state(window) for window in self._pending],
             "streams": {stream.name: stream.snapshot() for stream in self._all},
         }
 
@@ -208,7 +208,7 @@ class Aligner:
             raise ContractError(f"a snapshot of {state['windows']} does not fit an aligner of {self._geometry()}")
         self._next, self._quiet, self._skipped_from = state["next"], state["quiet"], state["skipped_from"]
         self._ended = state["ended"]
-        self._pending = deque(_window_of(window) for window in state["pending"])
+        self._pending = deque(window_of(window) for window in state["pending"])
         for stream in self._all:
             stream.restore(state["streams"][stream.name])
 
@@ -218,14 +218,17 @@ class Aligner:
         return {"length_ns": config.length_ns, "hop_ns": config.hop_ns, "start_ns": config.start_ns, "streams": takes}
 
 
-def _window_state(window: AlignedWindow) -> dict[str, Any]:
-    state = {"index": window.index, "start_ns": window.start_ns, "end_ns": window.end_ns}
+def window_state(window: AlignedWindow) -> dict[str, Any]:
+    """As plain values and packets."""
+    state = {"index": window.index, "start_ns": window.start_ns, "end_ns": window.end_ns, "revision": window.revision}
     slots = {}
     for name, slot in window.slots.items():
         slots[name] = {"packets": list(slot.packets), "missing": slot.missing, "age_ns": slot.age_ns, "complete": slot.complete}
     return {**state, "slots": slots}
 
 
-def _window_of(state: Mapping[str, Any]) -> AlignedWindow:
+def window_of(state: Mapping[str, Any]) -> AlignedWindow:
     slots = {name: Slot(**{**slot, "packets": tuple(slot["packets"])}) for name, slot in state["slots"].items()}
-    return AlignedWindow(index=state["index"], start_ns=state["start_ns"], end_ns=state["end_ns"], slots=slots)
+    return AlignedWindow(
+        index=state["index"], start_ns=state["start_ns"], end_ns=state["end_ns"], slots=slots, revision=state.get("revision", 0)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from operators.window import AlignedWindow
@@ -15,6 +15,7 @@ class Decision:
 
     The span is one hop long and ends lag_ns before the end of the window it was decided from (the model's look-ahead).
     scores       probability by label, sums to 1
+    also         what else the model says of the span: question -> answer (`also` of model.yaml); empty where it is asked nothing else
     presence     stream -> "present" | "partial" (deadline cut it) | "empty" | "closed" | "timeout"
     age_ns       stream -> age of its newest packet at the window's end; None: never heard of
     revision     0, or 1 for a decision corrected by late data; both carry the same window
@@ -39,10 +40,14 @@ class Decision:
     model: str
     latency_ns: dict[str, int] = field(default_factory=dict)
     attribution: dict[str, float] = field(default_factory=dict)
+    also: dict[str, str] = field(default_factory=dict)
     evidence: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; owns its containers."""
+        # Not dataclasses.asdict, which copies every number of it by way of deepcopy and takes ten times as long.
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def evidence_of(window: AlignedWindow) -> str:

@@ -100,6 +100,26 @@ class TokenBag(nn.Module):
         return self.project(torch.cat([total / count.clamp(min=1.0), fullness], dim=1))  # type: ignore[no-any-return]
 
 
+class WordRow(nn.Module):
+    """Numbered words, int64 (N, length), 0 for padding -> (N, dim): every word by itself, in order, for a head that looks for words.
+
+    dim: length times as many numbers as there are words. Word n is 1 at place n - 1 and 0 elsewhere, padding 0 throughout; a number
+    beyond the last stands for the last. Nothing is learned: what the words mean to the other streams is the head's matter.
+    """
+
+    unit: Tensor
+
+    def __init__(self, dim: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        if len(shape) != 1 or dim % shape[0]:
+            raise ContractError(f"WordRow wants shape (words,) and dim a multiple of it, got {shape} and {dim}")
+        self.words = dim // shape[0]
+        self.register_buffer("unit", torch.eye(self.words + 1)[:, 1:])  # (words + 1, words)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.embedding(x.clamp(0, self.words), self.unit).flatten(1)
+
+
 class SeriesMLP(nn.Module):
     """One reading of a numeric sensor, (N, channels) -> (N, dim); standardised by constants of the training set.
 

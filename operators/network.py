@@ -25,7 +25,7 @@ class Spec(Protocol):
 
 
 class FusionNetwork(nn.Module):
-    """inputs[name]: (B, T, *shape of one packet), presence[name]: (B, T) of 0 or 1 -> logits (B, labels).
+    """inputs[name]: (B, T, *shape of one packet), presence[name]: (B, T) of 0 or 1 -> logits (B, outputs): labels, then further answers.
 
     Serving and training call the two halves: `encode` once for each packet, `fuse` on steps gathered from the embeddings.
     """
@@ -45,7 +45,14 @@ class FusionNetwork(nn.Module):
         return cast(Tensor, self.encoders[name](x) if before is None else self.encoders[name](x, before))
 
     def fuse(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
-        return cast(Tensor, self.head(embeddings, presence))  # (B, T, D) and (B, T) by input -> (B, labels)
+        return cast(Tensor, self.head(embeddings, presence))  # (B, T, D) and (B, T) by input -> (B, outputs)
+
+    def fuse_steps(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
+        """What `fuse` would say of each of the window's steps, (B, T, outputs). Raises ContractError for a head that cannot tell."""
+        steps = getattr(self.head, "steps", None)
+        if steps is None:
+            raise ContractError(f"{type(self.head).__name__} decides about one instant only: it has no steps()")
+        return cast(Tensor, steps(embeddings, presence))
 
     def forward(self, inputs: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         embeddings = {
@@ -82,6 +89,7 @@ def layout_of(spec: Mapping[str, Any]) -> Layout:
     return Layout(
         inputs={name: InputLayout(steps=part.get("steps", 1), dim=part["encoder"]["dim"]) for name, part in spec["inputs"].items()},
         labels=len(spec["labels"]),
+        also={name: len(answers) for name, answers in spec.get("also", {}).items()},
         instant=centre_ms / window["length_ms"],
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,37 @@ class HashTokens:
             yield event
             return
         numbers = tokens(_text(event), length=self._length, buckets=self._buckets)
+        if not numbers:
+            yield Dropped(stream=event.stream, reason="empty_text", start_ns=event.start_ns)
+            return
+        data = np.zeros(self._length, np.int64)
+        data[: len(numbers)] = numbers
+        yield Packet(stream=event.stream, seq=event.seq, start_ns=event.start_ns, end_ns=event.end_ns, payload=Embedding(data=data))
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class KnownWords:
+    """TextSpan -> Embedding int64 (length,): the place of each word in `words`, from 1; len(words) + 1 for any other, 0 after the last.
+
+    Case does not matter; more than `length` words are cut off. A text without any word is Dropped(empty_text).
+    """
+
+    def __init__(self, *, words: Sequence[str], length: int = 32) -> None:
+        if length < 1 or not words or len(set(words)) != len(words):
+            raise ContractError(f"KnownWords wants length >= 1 and words that differ, got length={length} and {list(words)[:20]}")
+        self._numbers = {word: number for number, word in enumerate(words, 1)}
+        self._length = length
+
+    def process(self, event: StreamEvent) -> Iterator[StreamEvent]:
+        if not isinstance(event, Packet):
+            yield event
+            return
+        numbers = [self._numbers.get(word, len(self._numbers) + 1) for word in words(_text(event))[: self._length]]
         if not numbers:
             yield Dropped(stream=event.stream, reason="empty_text", start_ns=event.start_ns)
             return

@@ -160,6 +160,11 @@ class Config(_Part):
         examples=[{"audio": 84}],
     )
     edges: dict[str, Edge] = Field(default_factory=dict, description="per input: what may wait between source and model")
+    nodes: dict[SourceName, dict[str, str]] = Field(
+        default_factory=dict,
+        description="on a Ray cluster, per source: the labels of the node that its device is at",
+        examples=[{"camera": {"room": "kitchen"}}],
+    )
     decide: Decide = Field(default_factory=Decide)
     sinks: list[Use] = Field(default_factory=list, description="where decisions go, besides the terminal")
     record: Record | None = Field(default=None, description="keep the run, to replay it")

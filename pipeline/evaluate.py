@@ -61,6 +61,22 @@ def average_precision(score: Scores, positive: NDArray[np.bool_]) -> float:
     return float(np.sum(np.diff(found, prepend=0) / total * found / (last + 1)))
 
 
+def roc_auc(score: Scores, positive: NDArray[np.bool_]) -> float:
+    """How often a positive scores higher than a negative, a tie counting half; NaN where either is missing.
+
+    Source: the Mann-Whitney statistic, Hanley and McNeil 1982.
+    """
+    if score.shape != positive.shape or score.ndim != 1:
+        raise ContractError(f"roc_auc wants two (n,) arrays, got {score.shape} and {positive.shape}")
+    count = int(positive.sum())
+    if not 0 < count < score.size:
+        return float("nan")
+    values, place = np.unique(score, return_inverse=True)
+    sizes = np.bincount(place, minlength=values.size)
+    rank = np.cumsum(sizes) - (sizes - 1) / 2  # the mean rank of equal scores, from 1
+    return float((rank[place][positive].sum() - count * (count + 1) / 2) / (count * (score.size - count)))
+
+
 def accuracy(scored: Scored) -> float:
     return float(np.mean(scored.scores.argmax(1) == scored.label)) if scored.label.size else float("nan")
 
@@ -151,9 +167,20 @@ def presence_patterns(inputs: Sequence[str]) -> dict[str, tuple[str, ...]]:
 class Encoded:
     """Segments whose packets have been encoded once, to be scored under many patterns of presence."""
 
-    def __init__(self, engine: Engine, segments: Sequence[Segment], *, every: int = 1) -> None:
-        """every: of each segment's decisions, only every so-manieth is scored."""
-        self._engine, self._every = engine, every
+    def __init__(
+        self,
+        engine: Engine,
+        segments: Sequence[Segment],
+        *,
+        labels: int | None = None,
+        also: Mapping[str, int] | None = None,
+        every: int = 1,
+    ) -> None:
+        """labels: how many of the outputs are the labels' (all, if left out). also: what else the model says -> how many answers.
+
+        every: of each segment's decisions, only every so-manieth is scored.
+        """
+        self._engine, self._labels, self._also, self._every = engine, labels, dict(also or {}), every
         self._parts = [
             (segment, {name: _encode(engine, name, rows, segment.carried.get(name)) for name, rows in segment.packets.items()})
             for segment in segments
@@ -166,7 +193,7 @@ class Encoded:
             labelled = np.flatnonzero(segment.label != UNLABELLED)[:: self._every]
             for chosen in _chunks(labelled):
                 logits = self._engine.fuse(*_gather(segment, embeddings, chosen, keep))
-                scores.append(softmax(logits / temperature))
+                scores.append(softmax(logits[:, : self._labels] / temperature))
             labels.append(segment.label[labelled])
             sessions.append(np.full(len(labelled), number, np.int64))
             conditions += [segment.condition[index] for index in labelled]
@@ -178,6 +205,26 @@ class Encoded:
             condition=np.array(conditions, dtype=np.str_),
             session=np.concatenate(sessions),
         )
+
+    def outputs(
+        self, keep: Collection[str], wanted: Callable[[Segment], NDArray[np.bool_]]
+    ) -> Iterator[tuple[Segment, NDArray[np.float32]]]:
+        """Each segment and the raw outputs of its windows that are wanted (a mask of the segment's windows): (wanted, outputs)."""
+        for segment, embeddings in self._parts:
+            chunks = _chunks(np.flatnonzero(wanted(segment)))
+            made = [self._engine.fuse(*_gather(segment, embeddings, chosen, keep)) for chosen in chunks]
+            if made:
+                yield segment, np.concatenate(made)
+
+    def answered(self, keep: Collection[str]) -> dict[str, float]:
+        """Of what the model also says: question -> of the decisions whose answer is known, the share that is answered rightly."""
+        right: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in self._also}
+        for segment, outputs in self.outputs(keep, lambda segment: np.arange(len(segment.label)) % self._every == 0) if right else ():
+            answers = outputs[:, self._labels :]
+            for name, count in self._also.items():
+                known, said, answers = segment.also[name][:: self._every], answers[:, :count].argmax(1), answers[:, count:]
+                right[name].append((said == known)[known != UNLABELLED])
+        return {name: float(np.mean(np.concatenate(parts))) for name, parts in right.items()}
 
 
 def softmax(logits: NDArray[Any]) -> Scores:

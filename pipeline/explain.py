@@ -79,6 +79,7 @@ def explain(plan: Plan, at_ns: int) -> Explained:
     with torch.no_grad():
         embeddings = {name: network.encode(name, torch.from_numpy(rows_of)) for name, rows_of in packets.items()}
         logits = game.fuse({name: made[None].expand(len(next(iter(rows.values()))), -1, -1) for name, made in embeddings.items()}, rows)
+    logits = logits[:, : len(spec.labels)]
     whole = logits[-1].numpy()
     label = int(whole.argmax())
     rival = int(np.argmax(np.where(np.arange(len(whole)) == label, -np.inf, whole)))

@@ -107,7 +107,10 @@ class InputSpec(_Strict):
 
 
 class ModelSpec(_Strict):
-    """model.yaml. `files` is filled in by `pipeline.export.save_model`; everything else is what the model is trained to."""
+    """model.yaml. `files` is filled in by `pipeline.export.save_model`; everything else is what the model is trained to.
+
+    also: what else every decision answers -> the answers to choose from; their logits stand behind those of the labels
+    """
 
     name: Name
     version: PositiveInt = 1
@@ -116,16 +119,23 @@ class ModelSpec(_Strict):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     inputs: dict[InputName, InputSpec] = Field(min_length=1, max_length=32)
     head: Use
+    also: dict[Name, Annotated[list[Label], Field(min_length=2, max_length=1000)]] = {}
     files: dict[str, Sha256] = {}
 
     @model_validator(mode="after")
     def _names_differ(self) -> ModelSpec:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels must differ, got {self.labels}")
+        for names in (self.labels, *self.also.values()):
+            if len(set(names)) != len(names):
+                raise ValueError(f"labels must differ, got {names}")
         taken = [name for name in self.inputs if name == "logits" or name.endswith("_presence")]
         if taken:
             raise ValueError(f"an input may not be called logits or ..._presence (names of the graph itself), got {taken}")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a decision."""
+        return len(self.labels) + sum(map(len, self.also.values()))
 
     def file_names(self) -> list[str]:
         """The files that make the model, sorted; metrics and card are about it, not of it."""

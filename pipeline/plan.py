@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,11 +95,18 @@ class Plan:
         return make_backend(self.config.run.backend, self.model)
 
     def make_decider(self) -> Decider:
-        return Decider(self.model.spec.labels, temperature=self.model.spec.temperature, hold=self.config.decide.hold)
+        spec = self.model.spec
+        return Decider(spec.labels, temperature=spec.temperature, hold=self.config.decide.hold, also=spec.also)
 
     def make_sinks(self) -> list[Sink]:
-        """Opens what they write to."""
-        return [part.make() for part in self.sinks]
+        """Opens what they write to: all of it or, where one raises, nothing."""
+        with ExitStack() as opened:
+            sinks: list[Sink] = []
+            for part in self.sinks:
+                sinks.append(part.make())
+                opened.callback(sinks[-1].close)
+            opened.pop_all()
+            return sinks
 
     @property
     def truth(self) -> Path | None:
@@ -189,6 +197,9 @@ def _check_inputs(config: Config, model: Model) -> list[str]:
                 raise config.error((section, name), f"the model {model.name} has no such input", hint)
     for name, stream in config.inputs.items():
         _check_feed(config, name, stream)
+    for name in config.nodes:
+        if name not in config.sources:
+            raise config.error(("nodes", name), "there is no such source", did_you_mean(name, config.sources, "sources"))
     idle = [name for name in config.sources if not any(stream.partition(".")[0] == name for stream in config.inputs.values())]
     if idle:
         raise config.error(("sources", idle[0]), "feeds no input", f"remove it, or name it in inputs, for example `video: {idle[0]}.video`")

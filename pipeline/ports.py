@@ -184,8 +184,15 @@ class Backend(Protocol):
         ...
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """inputs[stream]: (batch, steps, dim); presence[stream]: (batch, steps) of 0 or 1 -> logits (batch, labels)."""
+        """inputs[stream]: (batch, steps, dim); presence[stream]: (batch, steps) of 0 or 1 -> logits (batch, outputs)."""
         ...
+
+
+@runtime_checkable
+class Bucketed(Protocol):
+    """A backend whose batches cost about the same up to `bucket` rows, so that smaller ones may be filled up to it."""
+
+    bucket: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

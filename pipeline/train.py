@@ -66,13 +66,13 @@ def train(
         history = _fit(network, mix, cutter, validation, training, report, console, checkpoints)
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
-    offsets = fit_offsets(engine, validation) if config.loop.even_recall else []
+    labels, also = list(config.model.labels), questions(config.model)
+    offsets = fit_offsets(engine, validation, len(labels)) if config.loop.even_recall else []
     if offsets and shift_logits(network, offsets):
         console.print(f"logits moved by {dict(zip(config.model.labels, offsets, strict=True))}")
-    temperature = fit_temperature(engine, validation)
+    temperature = fit_temperature(engine, validation, len(labels))
     console.print("testing on the test split")
-    labels = list(config.model.labels)
-    test = tested(engine, split_of(mix, cutter, "test", training), labels, temperature)
+    test = tested(engine, split_of(mix, cutter, "test", training), labels, temperature, also)
     metrics = {
         "test": test,
         "validation": history.best.validation,
@@ -124,6 +124,7 @@ def _fit(
         sample=sample,
         labels=list(config.model.labels),
         hops=hops_of(config.model),
+        also=questions(config.model),
         report=report,
         tell=lambda epoch: console.print(_line(epoch)),
         checkpoints=checkpoints,
@@ -138,6 +139,11 @@ def feed_of(mix: Mix, cutter: Cutter, loop: LoopConfig) -> Feed:
         return ahead(lambda: itertools.islice(mix.segments(cutter, faults, loop.deadline_share, rng), count))
 
     return epoch
+
+
+def questions(spec: ModelSpec) -> dict[str, int]:
+    """What the model says beside the label -> how many answers that has."""
+    return {name: len(answers) for name, answers in spec.also.items()}
 
 
 def hops_of(spec: ModelSpec) -> Hops:

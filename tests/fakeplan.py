@@ -43,16 +43,20 @@ class ArithmeticBackend:
         self.fail_when: Callable[[Mapping[str, np.ndarray]], bool] = lambda inputs: False
 
     def encode(self, stream: str, batch: np.ndarray) -> np.ndarray:
-        assert batch.shape == (1, 1)
-        self.encoded[stream, float(batch[0, 0])] += 1
+        assert batch.shape[1:] == (1,)
+        self.encoded.update((stream, float(number)) for number in batch[:, 0])
         return batch.astype(np.float32)
 
     def fuse(self, inputs: Mapping[str, np.ndarray], presence: Mapping[str, np.ndarray]) -> np.ndarray:
         if self.fail_when(inputs):
             raise BackendError("told to fail")
+        rows = len(next(iter(inputs.values())))
+        return np.array([self._row({n: a[i] for n, a in inputs.items()}, {n: p[i] for n, p in presence.items()}) for i in range(rows)])
+
+    def _row(self, inputs: Mapping[str, np.ndarray], presence: Mapping[str, np.ndarray]) -> np.ndarray:
         there = sum(float(p.sum()) for p in presence.values())
         mean = sum(float((inputs[name][..., 0] * presence[name]).sum()) for name in inputs) / max(there, 1.0)
-        return np.array([[0.5 - mean, mean - 0.5]], dtype=np.float32)
+        return np.array([0.5 - mean, mean - 0.5], dtype=np.float32)
 
 
 def value(stream: str, seq: int, start_ms: int, length_ms: int = 50) -> Packet:

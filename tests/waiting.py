@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 
-def until(fact: Callable[[], object], within_s: float = 30.0, what: str = "") -> None:
+def until(fact: Callable[[], object], within_s: float = 30.0, what: str = "", every_s: float = 0.01) -> None:
     """Asks until it is so; fails after within_s seconds."""
     limit = time.monotonic() + within_s
     while not fact():
         if time.monotonic() > limit:
             raise AssertionError(f"not within {within_s} s: {what or fact}")
-        time.sleep(0.01)
+        time.sleep(every_s)

@@ -32,7 +32,7 @@ class AttentionHead(nn.Module):
         self.absent = nn.ParameterDict({name: 0.02 * torch.randn(width) for name in self.names})
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
-        self.read_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, layout.labels))
+        self.read_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         tokens = {name: make(features[name], presence[name]) for name, make in self.tokens.items()}  # (B, T, W) each

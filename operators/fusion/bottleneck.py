@@ -28,7 +28,7 @@ class BottleneckHead(nn.Module):
         self.shared = nn.Parameter(0.02 * torch.randn(1, tokens, width))
         self.layers = nn.ModuleList(nn.ModuleDict({name: Attention(width, heads, dropout) for name in inputs}) for _ in range(layers))
         self.read_out = nn.Sequential(
-            nn.LayerNorm(tokens * width), nn.Linear(tokens * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels)
+            nn.LayerNorm(tokens * width), nn.Linear(tokens * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs)
         )
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:

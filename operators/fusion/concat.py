@@ -25,7 +25,7 @@ class ConcatHead(nn.Module):
         self.fill = nn.ModuleDict({name: Fill(shape.dim, width) for name, shape in layout.inputs.items()})
         self.axes = nn.ModuleList(_Axis(names, steps, layout, width, lags, views, dropout) for steps, names in layout.timed().items())
         joined = 2 * width * len(self.axes) + width * len(self.single)
-        self.read_out = nn.Sequential(nn.Linear(joined, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels))
+        self.read_out = nn.Sequential(nn.Linear(joined, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         filled = {name: fill(features[name], presence[name]) for name, fill in self.fill.items()}  # (B, T, W) each

@@ -32,7 +32,7 @@ class CrossModalHead(nn.Module):
         self.among = nn.ModuleDict({name: Attention(width, heads, dropout) for name in inputs})
         self.pool = nn.ModuleDict({name: InstantPool(width, s.steps, layout.instant_step(s.steps)) for name, s in inputs.items()})
         joined = (2 * width + 1) * len(inputs)
-        self.read_out = nn.Sequential(nn.Linear(joined, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels))
+        self.read_out = nn.Sequential(nn.Linear(joined, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         own = {

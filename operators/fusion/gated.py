@@ -23,7 +23,7 @@ class GatedHead(nn.Module):
         self.squash = nn.ModuleDict({name: nn.Linear(2 * width, width) for name in layout.inputs})
         self.gate = nn.ModuleDict({name: nn.Linear(seen, width) for name in layout.inputs})
         self.nothing = nn.Parameter(torch.zeros(width))
-        self.read_out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels))
+        self.read_out = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         summaries = {name: summary(features[name], presence[name]) for name, summary in self.summaries.items()}  # (B, 2 W) each

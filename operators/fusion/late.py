@@ -21,9 +21,9 @@ class LateHead(nn.Module):
     def __init__(self, layout: Layout, *, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         self.opinions = nn.ModuleDict(
-            {name: Opinion(shape, layout, layout.labels + 1, width, dropout) for name, shape in layout.inputs.items()}
+            {name: Opinion(shape, layout, layout.outputs + 1, width, dropout) for name, shape in layout.inputs.items()}
         )
-        self.prior = nn.Parameter(torch.zeros(layout.labels))
+        self.prior = nn.Parameter(torch.zeros(layout.outputs))
         self.prior_weight = nn.Parameter(torch.tensor(-2.0))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:

@@ -23,7 +23,7 @@ class LowRankHead(nn.Module):
         self.rank = rank
         self.mix = nn.Parameter(torch.full((rank,), rank**-0.5))
         self.read_out = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels)
+            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs)
         )
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:

@@ -19,9 +19,9 @@ class ProductHead(nn.Module):
     def __init__(self, layout: Layout, *, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         self.opinions = nn.ModuleDict(
-            {name: Opinion(shape, layout, layout.labels, width, dropout) for name, shape in layout.inputs.items()}
+            {name: Opinion(shape, layout, layout.outputs, width, dropout) for name, shape in layout.inputs.items()}
         )
-        self.prior = nn.Parameter(torch.zeros(layout.labels))
+        self.prior = nn.Parameter(torch.zeros(layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         logits = self.prior.expand(next(iter(presence.values())).shape[0], -1)  # (B, labels)

@@ -20,10 +20,10 @@ class StackedHead(nn.Module):
     def __init__(self, layout: Layout, *, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         self.opinions = nn.ModuleDict(
-            {name: Opinion(shape, layout, layout.labels, width, dropout) for name, shape in layout.inputs.items()}
+            {name: Opinion(shape, layout, layout.outputs, width, dropout) for name, shape in layout.inputs.items()}
         )
-        seen = (layout.labels + 1) * len(layout.inputs)
-        self.read_out = nn.Sequential(nn.Linear(seen, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels))
+        seen = (layout.outputs + 1) * len(layout.inputs)
+        self.read_out = nn.Sequential(nn.Linear(seen, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         verdicts = []

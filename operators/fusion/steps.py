@@ -48,6 +48,22 @@ def time_blocks(width: int, dilations: tuple[int, ...], dropout: float) -> nn.Se
     return nn.Sequential(*(TimeBlock(width, dilation, dropout) for dilation in dilations))
 
 
+class Convolution(nn.Module):
+    """Residual convolution over 5 steps, `dilation` apart; (B, T, W) -> the same."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, kernel_size=5, padding=2 * dilation, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.norm(self.conv(x.transpose(1, 2)))).transpose(1, 2)
+
+
+def convolutions(width: int, dilations: tuple[int, ...]) -> nn.Sequential:
+    return nn.Sequential(*(Convolution(width, dilation) for dilation in dilations))
+
+
 class LocalCorrelation(nn.Module):
     """How well two sequences agree at each step, at small relative delays: lips and voice.
 

@@ -6,11 +6,10 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from operators.errors import ContractError
 from operators.fusion import Layout
-from operators.fusion.steps import Fill, InstantPool, LocalCorrelation
+from operators.fusion.steps import Fill, InstantPool, LocalCorrelation, convolutions
 
 
 class SyncHead(nn.Module):
@@ -30,17 +29,17 @@ class SyncHead(nn.Module):
         ((steps, self.names),) = timed.items()
         self.single = layout.single()
         self.fill = nn.ModuleDict({name: Fill(shape.dim, width) for name, shape in layout.inputs.items()})
-        self.context = nn.ModuleDict({name: _convolutions(width, (1,) * blocks) for name in self.names})
+        self.context = nn.ModuleDict({name: convolutions(width, (1,) * blocks) for name in self.names})
         self.pairs = list(combinations(self.names, 2))
         self.agree = nn.ModuleList(LocalCorrelation(width, lags=lags, views=1, dim=width) for _ in self.pairs)
         # Log: cosines are small numbers beside features.
         self.loudness = nn.ParameterList(nn.Parameter(torch.tensor(2.0)) for _ in self.pairs)
         self.join = nn.Linear((width + 1) * len(self.names) + (2 * lags + 1) * len(self.pairs), width)
-        self.trunk = _convolutions(width, tuple(2**block for block in range(blocks)))
+        self.trunk = convolutions(width, tuple(2**block for block in range(blocks)))
         self.pool = InstantPool(width, steps, layout.instant_step(steps))
         joined = 2 * width + width * len(self.single)
         self.read_out = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(joined, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels)
+            nn.Dropout(dropout), nn.Linear(joined, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs)
         )
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
@@ -54,19 +53,3 @@ class SyncHead(nn.Module):
         joined = self.join(torch.cat([*context.values(), *present, *agreement], dim=2))  # (B, T, W)
         parts = [self.pool(self.trunk(joined)), *(filled[name][:, 0] for name in self.single)]  # (B, 2 W), (B, W) each
         return self.read_out(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
-
-
-class _Convolution(nn.Module):
-    """Residual convolution over 5 steps, `dilation` apart; (B, T, W) -> the same."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(width, width, kernel_size=5, padding=2 * dilation, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm1d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + F.relu(self.norm(self.conv(x.transpose(1, 2)))).transpose(1, 2)
-
-
-def _convolutions(width: int, dilations: tuple[int, ...]) -> nn.Sequential:
-    return nn.Sequential(*(_Convolution(width, dilation) for dilation in dilations))

@@ -29,7 +29,7 @@ class TensorHead(nn.Module):
         self.summaries = nn.ModuleDict({name: StreamSummary(shape, layout, width, dropout) for name, shape in layout.inputs.items()})
         self.shorten = nn.ModuleDict({name: nn.Sequential(nn.Linear(2 * width, rank), nn.Tanh()) for name in layout.inputs})
         self.read_out = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(entries, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.labels)
+            nn.Dropout(dropout), nn.Linear(entries, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, layout.outputs)
         )
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:

@@ -22,10 +22,10 @@ class WeightedHead(nn.Module):
     def __init__(self, layout: Layout, *, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         self.opinions = nn.ModuleDict(
-            {name: Opinion(shape, layout, layout.labels, width, dropout) for name, shape in layout.inputs.items()}
+            {name: Opinion(shape, layout, layout.outputs, width, dropout) for name, shape in layout.inputs.items()}
         )
-        self.weights = nn.ParameterDict({name: torch.zeros(layout.labels) for name in layout.inputs})
-        self.prior = nn.Parameter(torch.zeros(layout.labels))
+        self.weights = nn.ParameterDict({name: torch.zeros(layout.outputs) for name in layout.inputs})
+        self.prior = nn.Parameter(torch.zeros(layout.outputs))
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         mixed = _PRIOR_SHARE * torch.softmax(self.prior, dim=0)  # (labels,)

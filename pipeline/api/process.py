@@ -46,6 +46,7 @@ class Process:
         link = Link(lines_in, lines_out)
         await link.start()
         hub = Hub(link.send, SystemClock().now_ns)
+        await _read(link, hub, most=int(self._hello.get("again", 0)))
         view = View(str(self._hello["view"]), hub.tell) if self._hello.get("view") else None
         server = self._server(link, hub, view)
         serving = asyncio.ensure_future(server.serve())
@@ -102,6 +103,12 @@ class Process:
         return Server(guard, service, self._listener, self._context, places)
 
 
-async def _read(link: Link, hub: Hub) -> None:
-    while (message := await link.message()) is not None and message.get("type") != "close":
+async def _read(link: Link, hub: Hub, most: int | None = None) -> None:
+    """To the end, or so many: what the process before this one knew. Before that nobody is served: whoever goes on from the last decision
+    that it has would be given older ones."""
+    while most is None or most > 0:
+        message = await link.message()
+        if message is None or message.get("type") == "close":
+            return
         hub.take(message)
+        most = None if most is None else most - 1

@@ -74,6 +74,7 @@ def routes(house: House) -> APIRouter:
         return Decisions(decisions=await desk.do(lambda: shelf.decisions(store.open(recording), from_ns, to_ns, limit)), known=True)
 
     jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "X-At-Ns: when it begins"}}
+    jpeg[204] = {"description": "nothing was seen at that time"}
 
     @router.get(
         "/api/recordings/{recording}/picture",
@@ -82,11 +83,14 @@ def routes(house: House) -> APIRouter:
         response_class=Response,
     )
     async def picture(recording: str, at_ns: Ns, stream: Stream = None) -> Response:
-        def look() -> tuple[int, bytes]:
+        def look() -> tuple[int, bytes] | None:
             session = store.open(recording)
             return shelf.picture(session, shelf.stream_of(session, "video", stream), at_ns)
 
-        start_ns, data = await desk.do(look)
+        seen = await desk.do(look)
+        if seen is None:
+            return Response(status_code=204)
+        start_ns, data = seen
         return Response(data, media_type="image/jpeg", headers={"x-at-ns": str(start_ns)})
 
     @router.get("/api/recordings/{recording}/level", summary="How loud it was in a span", responses=NOT_FOUND)

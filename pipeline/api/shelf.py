@@ -128,13 +128,13 @@ def decisions(session: Session, from_ns: int, to_ns: int | None, limit: int) -> 
     return found
 
 
-def picture(session: Session, stream: str, at_ns: int) -> tuple[int, bytes]:
-    """(its start, JPEG) of what was seen at that time: the newest that had begun. Raises Refused (404)."""
+def picture(session: Session, stream: str, at_ns: int) -> tuple[int, bytes] | None:
+    """(its start, JPEG) of what was seen at that time: the newest that had begun; None: nothing was. Raises Refused (404)."""
     near = Near(session, at_ns - NEAR_NS, at_ns)
     starts = [row["start_ns"] for row in near.stream_rows(stream) if row["kind"] == "packet"]
     place = bisect_right(starts, at_ns) - 1
     if place < 0 or at_ns - starts[place] > NEAR_NS:
-        raise Refused("no picture was recorded at that time", 404)
+        return None
     # Some before it, too: of what cannot be decoded the one before is shown.
     earliest = starts[max(0, place - 5)]
     shown = None

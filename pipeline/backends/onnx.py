@@ -83,7 +83,7 @@ def _check_fuse(model: Model, session: InferenceSession) -> None:
     for name, spec in model.spec.inputs.items():
         wanted[name] = ("float32", (spec.steps, spec.encoder.dim))
         wanted[f"{name}_presence"] = ("float32", (spec.steps,))
-    _check_graph(model, FUSE_FILE, session, wanted, [("float32", (len(model.spec.labels),))])
+    _check_graph(model, FUSE_FILE, session, wanted, [("float32", (model.spec.outputs,))])
 
 
 def _check_graph(

@@ -28,6 +28,7 @@ class TensorrtBackend:
     """
 
     name = "tensorrt"
+    bucket = BATCHES[1]
 
     def __init__(self, model: Model, *, threads: int = 1, cache: Path | None = None) -> None:
         gpu = find_gpu()

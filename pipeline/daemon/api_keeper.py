@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ SECOND = 1_000_000_000
 API = RestartPolicy(first_ns=SECOND // 5, failures=None, silent_ns=10 * SECOND, opening_ns=30 * SECOND)
 MODULE = "pipeline.api.main"
 CANNOT_LISTEN = 2
-"""The exit code of one that was told to listen where it cannot or may not: nobody can mend that by trying again."""
+"""The exit code of one that was told to listen where it cannot or may not: at the first start nobody can mend that by trying again."""
 
 
 class ApiKeeper:
@@ -35,18 +36,25 @@ class ApiKeeper:
         clock: Clock,
         rng: random.Random,
         again: Callable[[], Iterable[dict[str, Any]]],
+        module: str = MODULE,
     ) -> None:
+        self._module = module
         self._hello, self._folder, self._log, self._clock, self._again = hello, folder, log, clock, again
         self._child = Child("api", API, rng, clock.now_ns())
         self._process: ChildProcess | None = None
         self.address = ""
         self.certificate = ""
         self.wrong = ""
+        self._listened = False
+        self._side = ThreadPoolExecutor(1)
+        self._ending: Future[int] | None = None
 
     def start(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._process = ChildProcess(MODULE, line(self._hello), self._folder, self._log)
-        for message in self._again():
+        again = list(self._again())
+        # It serves nobody before it knows so much: whoever goes on from the last decision it has must not be given older ones.
+        self._process = ChildProcess(self._module, line({**self._hello, "again": len(again)}), self._folder, self._log)
+        for message in again:
             self.tell(message)
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -62,7 +70,7 @@ class ApiKeeper:
             except queue.Empty:
                 break
             if said is None:
-                self._gone("its process died")
+                self._end(patience_s=0.2)
                 break
             self._child.beat(self._clock.now_ns())
             if said.get("type") == "ready":
@@ -78,11 +86,12 @@ class ApiKeeper:
     def close(self) -> None:
         if self._process is not None:
             self._process.post(line({"type": "close"}))
-            self._process.end(patience_s=1.5)
-            self._process = None
+            self._end(patience_s=1.5)
+        self._side.shutdown(wait=True)
 
     def _ready(self, said: dict[str, Any]) -> None:
         self.address, self.certificate = str(said.get("address", "")), str(said.get("certificate", ""))
+        self._listened = True
         # Whoever has its page open finds it again where it was, also where any port was good enough at first.
         host, _, port = self.address.rpartition(":")
         if host and port.isdigit():
@@ -91,20 +100,28 @@ class ApiKeeper:
         self._child.happens("opened", self._clock.now_ns())
         self._child.happens("went", self._clock.now_ns())
 
-    def _gone(self, why: str) -> None:
-        code = self._process.end(patience_s=0.2) if self._process is not None else 0
+    def _end(self, patience_s: float) -> None:
+        """Beside the loop that passes decisions on: every process of this machine is looked at for what it may have left."""
+        if self._process is not None:
+            self._ending = self._side.submit(self._process.end, patience_s)
         self._process, self.address = None, ""
-        if code == CANNOT_LISTEN:
+
+    def _ended(self, code: int) -> None:
+        if code == CANNOT_LISTEN and not self._listened:  # else it could once: whoever has its port now may go again
             self.wrong = _last_line(self._log)
             self._child.happens("stop", self._clock.now_ns())
         else:
-            self._child.happens("failed", self._clock.now_ns(), why)
+            self._child.happens("failed", self._clock.now_ns(), "its process died")
 
     def _look_after(self) -> None:
+        if self._ending is not None:
+            if not self._ending.done():
+                return  # the next one waits for that
+            code, self._ending = self._ending.result(), None
+            self._ended(code)
         for order in self._child.tick(self._clock.now_ns()):
-            if order == "kill" and self._process is not None:
-                self._process.end(patience_s=0.0)
-                self._process, self.address = None, ""
+            if order == "kill":
+                self._end(patience_s=0.0)
             elif order == "start":
                 self.start()
 

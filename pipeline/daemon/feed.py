@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from pipeline.ports import Status
 from pipeline.runtime.codec import status_to_json
 from pipeline.runtime.parts import kinds_of, takes_changes
 
+log = logging.getLogger("sensorium.session")
+
 KEPT = 1000
 """So many decisions of a session are told again to a new API process: who reads them goes on from the last id it knows."""
 
@@ -19,13 +22,12 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class SessionFeed:
-    """A sink of one session. tell: takes the messages for the API. about: what does not change, see `about_session`."""
+    """A sink of one session. tell: takes the messages for the API. about: see `about_session`; it is told with the first `change`."""
 
     def __init__(self, session: str, about: Mapping[str, Any], tell: Tell) -> None:
         self._session, self._about, self._tell = session, dict(about), tell
         self._status: dict[str, Any] | None = None
         self._decisions: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        tell(self._begin())
 
     def decision(self, decision: Decision) -> None:
         message = {"type": "decision", "session": self._session, "decision": decision.to_json()}
@@ -41,17 +43,37 @@ class SessionFeed:
         self._about |= about
         self._tell(self._begin())
 
-    def again(self) -> Iterator[dict[str, Any]]:
-        """All that a new API process needs to know."""
+    def again(self, most: int = KEPT) -> Iterator[dict[str, Any]]:
+        """All that a new API process needs to know. most: so many decisions at most, the newest."""
         yield self._begin()
         yield from () if self._status is None else (self._status,)
-        yield from self._decisions
+        yield from list(self._decisions)[-most:]
 
     def close(self) -> None:
         """Its end is told by the desk."""
 
     def _begin(self) -> dict[str, Any]:
         return {"type": "session", "session": self._session, **self._about}
+
+
+class SessionLog:
+    """A sink that writes down what happened to a session, for `sensorium logs`."""
+
+    def __init__(self, session: str) -> None:
+        self._about = {"session": session}
+
+    def decision(self, decision: Decision) -> None:
+        """There are other places for these."""
+
+    def status(self, status: Status) -> None:
+        for line in status.events:
+            log.info(line, extra=self._about)
+        if status.final:
+            facts = {"decisions": status.decisions, "missed_deadlines": status.missed_deadlines, "skipped": status.skipped}
+            log.info(f"the session has {status.state}", extra={**self._about, "facts": facts})
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def about_session(plan: Plan, *, config: str = "", since: str = "", replay: str = "") -> dict[str, Any]:

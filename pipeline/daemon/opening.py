@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,8 +50,18 @@ class Wish:
     replay: str = ""
     record: bool = False
 
+    @property
+    def called(self) -> str:
+        """Its name where nobody asked for one; a number may follow."""
+        name = f"replay-{self.replay}" if self.replay else self.config.session or "session"
+        return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:60]
 
-def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Tell) -> Opened:
+
+Watchers = Callable[[Plan, str], Sequence[Sink]]
+"""What else is told of every session: its log, its traces. They are the daemon's, and not closed with a session."""
+
+
+def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Tell, watchers: Watchers = lambda plan, name: ()) -> Opened:
     """name: free, and kept for it. Raises SensoriumError; then nothing is left open."""
     config = _recorded(wish.config, recordings) if wish.record else wish.config
     if config.run.runner == "inline":
@@ -67,41 +77,46 @@ def open_session(wish: Wish, name: str, recordings: Path, clock: Clock, tell: Te
             sinks.append(sink)
         about = about_session(plan, config=wish.config_name, since=wall_utc(), replay=wish.replay)
         feed = SessionFeed(name, about, tell)
-        keeper = Keeper(plan, [feed, *sinks], clock, session=name)
-        opened = Opened(keeper, feed, [feed, *sinks], stack.pop_all(), notes)
-    if plan.config.record is not None and plan.replay is None:
-        begin_to_record(opened, plan, clock)
-    return opened
+        told = [feed, *watchers(plan, name), *sinks]
+        keeper = Keeper(plan, told, clock, session=name)
+        opened = Opened(keeper, feed, told, stack, notes)
+        if plan.config.record is not None and plan.replay is None:
+            begin_to_record(opened, *new_recorder(opened, plan, clock))
+        else:
+            feed.change({})
+        opened.closing = stack.pop_all()
+        return opened
 
 
-def begin_to_record(opened: Opened, plan: Plan, clock: Clock) -> Recording | None:
-    """From now on at the keeper; its actors are to be told. plan: with `record`. Raises ConfigError; then nothing has changed."""
+def new_recorder(opened: Opened, plan: Plan, clock: Clock) -> tuple[RunRecorder, Recording]:
+    """Which tells the session's sinks what it is told; it is to be used, or closed. plan: with `record`. Raises ConfigError."""
     recording = begin_recording(plan)
-    opened.recorder = RunRecorder(recording, opened.sinks, clock, retention=retention_of(plan))
+    return RunRecorder(recording, opened.sinks, clock, retention=retention_of(plan)), recording
+
+
+def begin_to_record(opened: Opened, recorder: RunRecorder, recording: Recording) -> None:
+    """From now on at the keeper; its actors are to be told. In the thread that the keeper is in."""
     if opened.keeper.last is not None:
-        opened.recorder.join(opened.keeper.last)
-    opened.keeper.sinks, opened.keeper.recording = [opened.recorder], recording
+        recorder.join(opened.keeper.last)
+    opened.recorder, opened.keeper.sinks, opened.keeper.recording = recorder, [recorder], recording
     opened.feed.change({"recording": Path(recording.folder).name})
-    return recording
 
 
-def end_to_record(opened: Opened) -> Recording | None:
-    """At the keeper: the session goes on without. Gives where it is recorded now: nowhere."""
+def end_to_record(opened: Opened) -> RunRecorder | None:
+    """At the keeper: the session goes on without. Gives what is to be closed. In the thread that the keeper is in."""
     recorder, opened.recorder = opened.recorder, None
     opened.keeper.sinks, opened.keeper.recording = opened.sinks, None
     opened.feed.change({"recording": ""})
-    if recorder is not None:
-        if opened.keeper.last is not None:
-            recorder.leave(opened.keeper.last)
-        recorder.close()
-    return None
+    if recorder is not None and opened.keeper.last is not None:
+        recorder.leave(opened.keeper.last)
+    return recorder
 
 
 def close_session(opened: Opened) -> None:
-    """Whatever is open of it, once it is over."""
-    if opened.recorder is not None:
-        opened.recorder.close()
-    opened.closing.close()
+    """Whatever is open of it, once it is over. Raises the last of what sinks raise; all are closed all the same."""
+    with opened.closing:
+        if opened.recorder is not None:
+            opened.recorder.close()
 
 
 def _recorded(config: Config, recordings: Path) -> Config:

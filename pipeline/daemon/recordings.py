@@ -29,7 +29,7 @@ def replay_wish(folder: Path, rest: Mapping[str, Any]) -> Wish:
         raise Refused(f"speed wants a number or max, session a name; got {speed!r}, {session!r}")
     asked = Asked(session=str(folder), speed=str(speed), start=start, end=end, runner="ray")
     plan, _, _ = replay_plan(Session.open(folder), asked)
-    return Wish(config=plan.config, session=checked_name(session) or f"replay-{folder.name}"[:60], replay=folder.name)
+    return Wish(config=plan.config, session=checked_name(session), replay=folder.name)
 
 
 def _seconds(value: object) -> str | None:

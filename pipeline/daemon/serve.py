@@ -6,6 +6,7 @@ import os
 import random
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psutil
 
 from operators.errors import SensoriumError
 from pipeline import __version__, logs
-from pipeline.clock import Clock, SystemClock, wall_utc
+from pipeline.clock import Clock, SystemClock, wall_ns, wall_utc
 from pipeline.config import Config
 from pipeline.daemon.api_keeper import ApiKeeper
 from pipeline.daemon.catalog import Catalog
@@ -26,6 +27,7 @@ from pipeline.runtime.rundir import RunDir, runs
 from pipeline.runtime.supervisor import LASTING_ENGINE, Supervisor
 from pipeline.runtime.wishes import wishes_to_stop
 from pipeline.service import Service
+from pipeline.traces import Traces
 
 NAME = "daemon"
 API_FILE = "api.json"
@@ -60,12 +62,15 @@ def _serve(service: Service, run_dir: RunDir, clock: Clock, first: Config | None
     api = ApiKeeper(
         _hello(service, run_dir, view, clock), run_dir.scratch / "api", run_dir.path / "api.log", clock, rng, lambda: desk.again()
     )
-    desk = ServiceDesk(Catalog(service), run_dir.path, service.recordings_folder, api, clock)
+    traces = Traces(service.traces, clock, wall_ns) if service.traces else None
+    desk = ServiceDesk(Catalog(service), run_dir.path, service.recordings_folder, api, clock, traces)
     api.start()
     _await_api(api, run_dir, clock)
     if first is not None:
         post(run_dir.path, {"start": {"config": first.model_dump(mode="json")}})
-    with wishes_to_stop() as wishes:
+    with wishes_to_stop() as wishes, ExitStack() as stack:
+        if traces is not None:
+            stack.callback(traces.close)
         engine = EngineKeeper(run_dir, clock, rng, LASTING_ENGINE)
         watched = Watched(desk, api, run_dir, Watchdog.from_environment(os.environ, clock))
         return Supervisor(engine, watched, clock, wishes, _settings(service, view), lasting=True).run()

@@ -26,8 +26,7 @@ class Watchdog:
     def beat(self, *, ready: bool) -> None:
         """Called again and again by the loop that must not stand still."""
         if ready and not self._ready:
-            self._ready = True
-            self._send("READY=1")
+            self._ready = self._send("READY=1")
         now_ns = self._clock.now_ns()
         if self._every_ns is not None and now_ns >= self._due_ns:
             self._due_ns = now_ns + self._every_ns
@@ -36,9 +35,12 @@ class Watchdog:
     def stopping(self) -> None:
         self._send("STOPPING=1")
 
-    def _send(self, text: str) -> None:
-        if not self._address:
-            return
+    def _send(self, text: str) -> bool:
+        """Never waits. False: nobody heard it: systemd is restarted, too, or is behind."""
         name = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:  # systemd is restarted, too
-            out.sendto(text.encode(), name)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.setblocking(False)
+            if self._address:
+                out.sendto(text.encode(), name)
+            return True
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from dataclasses import replace
 from queue import SimpleQueue
@@ -33,7 +34,7 @@ class Ingest:
         try:
             plan = _plan(config_json, digest)
             self._loop = IngestLoop(plan, name, Wires.from_json(wires), generation, SystemClock(), self._stop.is_set)
-            return {**self._loop.open(), "pid": os.getpid()}
+            return {**self._loop.open(), "pid": os.getpid(), "machine": platform.node()}
         except Exception as error:  # noqa: BLE001 - the process's edge: the engine is told its kind
             return {"error": failure_of(error).to_json()}
 
@@ -54,6 +55,12 @@ class Ingest:
             self._loop.record(None if recording is None else Recording(**recording))
         return {}
 
+    def connect(self, edges: dict[str, str]) -> dict[str, Any]:
+        """Where its inputs are received from now on."""
+        if self._loop is not None:
+            self._loop.connect(edges)
+        return {}
+
     def stop(self) -> dict[str, Any]:
         self._stop.set()
         return {}
@@ -71,17 +78,17 @@ class Fusion:
     def open(self, seat: str, config_json: str, digest: str, wires: dict[str, Any], generation: int) -> dict[str, Any]:
         try:
             opened = self._host.open(seat, _plan(config_json, digest), Wires.from_json(wires), generation)
-            return {**opened, "pid": os.getpid()}
+            return {**opened, "pid": os.getpid(), "machine": platform.node()}
         except Exception as error:  # noqa: BLE001 - the process's edge
             return {"error": failure_of(error).to_json()}
 
-    def run(self, seat: str, generation: int, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Returns at once; `ends` tells how it came out. A thread of Ray's for every seat would be too many."""
-        threading.Thread(target=self._run, args=(seat, generation, arguments), daemon=True).start()
+    def run(self, seat: str, number: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns at once; `ends` tells how it came out, with this number. A thread of Ray's for every seat would be too many."""
+        threading.Thread(target=self._run, args=(seat, number, arguments), daemon=True).start()
         return {}
 
     def ends(self) -> list[tuple[str, int, dict[str, Any]]]:
-        """(seat, generation, what its run gave), when there is at least one."""
+        """(seat, number, what its run gave), when there is at least one."""
         found = [self._ends.get()]
         while not self._ends.empty():
             found.append(self._ends.get())
@@ -104,18 +111,18 @@ class Fusion:
 
     def end(self, seat: str) -> dict[str, Any]:
         """In order; returns when it has ended, so that a host that hangs is known by it."""
-        self._host.end(seat)
+        self._host.end(seat).wait()
         return {}
 
     def counts(self) -> dict[str, Any]:
         return self._host.counts()
 
-    def _run(self, seat: str, generation: int, arguments: dict[str, Any]) -> None:
+    def _run(self, seat: str, number: int, arguments: dict[str, Any]) -> None:
         try:
             self._host.run(seat, **arguments)
-            self._ends.put((seat, generation, {}))
+            self._ends.put((seat, number, {}))
         except Exception as error:  # noqa: BLE001 - the process's edge
-            self._ends.put((seat, generation, {"error": failure_of(error).to_json()}))
+            self._ends.put((seat, number, {"error": failure_of(error).to_json()}))
 
 
 def _plan(config_json: str, digest: str) -> Plan:

@@ -108,7 +108,7 @@ class Board:
             self._faults[name].take(generation, health["faults"])
 
     def fusion(self, report: Mapping[str, Any]) -> None:
-        """A report of a FusionLoop."""
+        """A report of a FusionSeat."""
         generation = report["generation"]
         self._unrecorded[report["from"]] = report["unrecorded"]
         self.now_ns = max(self.now_ns, report["now_ns"])

@@ -1,4 +1,4 @@
-"""Edges between processes: ZeroMQ PUSH and PULL over ipc:// in a private folder, one socket pair an input.
+"""Edges between processes: ZeroMQ PUSH and PULL, one socket pair an input, over ipc:// in a private folder or tcp:// with keys.
 
 ZeroMQ's own buffers are kept at a few messages, so that our EdgeQueue, not ZeroMQ, decides what is dropped. Closing throws
 away what is under way (no linger): who must not lose anything keeps sending until it is told that all has arrived.
@@ -17,11 +17,13 @@ import zmq
 from operators.packet import Dropped, Packet, StreamEvent
 from pipeline.clock import Clock
 from pipeline.runtime.edge import EdgePolicy, EdgeQueue
+from pipeline.runtime.keys import Keys, receives, sends
 from pipeline.runtime.wire import MAX_BODY, Envelope, WireError, decode, encode
 
 __all__ = ["EdgePolicy", "EdgeReceiver", "EdgeSender", "Inbox", "Outbox"]
 
 _HIGH_WATER = 4
+_READABLE = int(zmq.POLLIN)  # an enum's own & costs more than the rest of the question
 _BORROW_FROM = 32 << 10
 """Bodies from this size on are lent to ZeroMQ instead of copied; below it a copy is cheaper."""
 
@@ -37,14 +39,34 @@ def _socket(context: zmq.Context[Any], kind: int, high_water: int) -> zmq.Socket
 
 
 class EdgeSender:
-    """The sending end. Only a lossless edge ever makes its caller wait (`full`)."""
+    """The sending end. Only a lossless edge ever makes its caller wait (`full`). address: empty: it is told by `connect`."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, policy: EdgePolicy, clock: Clock, *, stream: int, generation: int) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        address: str,
+        policy: EdgePolicy,
+        clock: Clock,
+        *,
+        stream: int,
+        generation: int,
+        keys: Keys | None = None,
+    ) -> None:
         self.queue = EdgeQueue(policy)
         self._clock, self._stream, self._generation = clock, stream, generation
         self._sent = 0
         self._socket = _socket(context, zmq.PUSH, _HIGH_WATER)
-        self._socket.connect(address)
+        sends(self._socket, keys)
+        self._address = ""
+        self.connect(address)
+
+    def connect(self, address: str) -> None:
+        """To the receiver there, and no longer to the one before."""
+        if address and address != self._address:
+            if self._address:
+                self._socket.disconnect(self._address)
+            self._socket.connect(address)
+            self._address = address
 
     @property
     def full(self) -> bool:
@@ -106,11 +128,19 @@ class _Track:
 class EdgeReceiver:
     """The receiving end. replays True: a restarted sender begins again from its first packet, and what is known is left out."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, streams: tuple[str, ...], *, replays: bool) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], address: str, streams: tuple[str, ...], *, replays: bool, keys: Keys | None = None
+    ) -> None:
         self._streams, self._replays = streams, replays
         self._track = _Track()
         self.socket = _socket(context, zmq.PULL, _HIGH_WATER)
+        receives(self.socket, keys)
         self.socket.bind(address)
+
+    @property
+    def address(self) -> str:
+        """Where its senders connect to: as it was told, with the port that it got."""
+        return self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     @property
     def counts(self) -> Received:
@@ -119,10 +149,9 @@ class EdgeReceiver:
     def receive(self, most: int = 64) -> Iterator[Envelope | Dropped]:
         """What has come, up to `most` messages, without waiting; Dropped("bad_message") for what is none of ours."""
         for _ in range(most):
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE:  # asked first: an exception costs as much as a message
                 return
+            parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 envelope = _opened(parts, self._streams)
             except WireError:
@@ -158,8 +187,9 @@ def _opened(parts: list[zmq.Frame], streams: tuple[str, ...]) -> Envelope:
 class Outbox:
     """Small JSON messages to the engine: reports that the next one replaces, and letters that must arrive."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, most: int = 10_000) -> None:
+    def __init__(self, context: zmq.Context[Any], address: str, most: int = 10_000, keys: Keys | None = None) -> None:
         self._socket = _socket(context, zmq.PUSH, 256)
+        sends(self._socket, keys)
         self._socket.connect(address)
         self._letters: deque[bytes] = deque()
         self._most = most
@@ -183,6 +213,11 @@ class Outbox:
             self._letters.popleft()
         return len(self._letters)
 
+    @property
+    def waiting(self) -> int:
+        """Letters."""
+        return len(self._letters)
+
     def wait(self, timeout_ms: int) -> None:
         self._socket.poll(timeout_ms, zmq.POLLOUT)
 
@@ -200,10 +235,16 @@ class Outbox:
 class Inbox:
     """Where the engine gets them. What is no JSON object is counted in `bad`."""
 
-    def __init__(self, context: zmq.Context[Any], address: str) -> None:
+    def __init__(self, context: zmq.Context[Any], address: str, keys: Keys | None = None) -> None:
         self.bad = 0
         self.socket = _socket(context, zmq.PULL, 256)
+        receives(self.socket, keys)
         self.socket.bind(address)
+
+    @property
+    def address(self) -> str:
+        """Where the others connect to."""
+        return self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def messages(self, timeout_ms: int, most: int = 1000) -> Iterator[dict[str, Any]]:
         """Waits up to timeout_ms for the first, then gives what is there."""

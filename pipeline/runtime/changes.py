@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.check import check_source
 from pipeline.config import Config, validate
+from pipeline.configerrors import HIDDEN
 from pipeline.plan import Plan, build_plan
 from pipeline.runtime.parts import takes_changes
 from pipeline.runtime.requests import Refused
@@ -71,4 +72,4 @@ def _detached(config: Config, names: Sequence[str]) -> Config:
 
 def _values(config: Config) -> dict[str, Any]:
     """As they were written."""
-    return config.model_dump(exclude_unset=True, exclude={"origin"})
+    return config.model_dump(exclude_unset=True, exclude=set(HIDDEN))

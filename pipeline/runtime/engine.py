@@ -79,8 +79,11 @@ class Engine:
         self._ending_ns: int | None = None
         self._parting: set[str] = set()
         self.over = False
+        self._held = False
 
-    def begin(self) -> None:
+    def begin(self, *, held: bool = False) -> None:
+        """held: session time does not run before `release`, ready or not."""
+        self._held = held
         for name in self._children:
             self._stage.make(name, 0)
 
@@ -98,6 +101,17 @@ class Engine:
         if self._ended:
             self.end()
         self._report()
+
+    def release(self) -> None:
+        """Session time may run, as soon as all are ready."""
+        self._held = False
+        self._start_those_ready()
+
+    @property
+    def window_cost_ns(self) -> int | None:
+        """What a window of its model takes; None: the model is not loaded yet."""
+        opened = self._opened.get(FUSION)
+        return None if opened is None else int(opened.get("cost_ns", 0))
 
     def end(self) -> None:
         """Asks the actors to end in order; `over` when they have, or have had their time."""
@@ -131,7 +145,7 @@ class Engine:
         """Ends the sources that are no longer there and starts those that are new; nobody else is touched."""
         before, self._plan = self._sources, plan
         self._sources = {name: tuple(plan.source_inputs(name)) for name in plan.config.sources}
-        self._stage.change(plan.config.model_dump_json())
+        self._stage.change(plan.config)
         for name in before.keys() - self._sources.keys():
             self._obey_quietly(self._children.pop(name))
             self._opened.pop(name, None)
@@ -167,6 +181,8 @@ class Engine:
             return
         if message.what == "opened":
             self._opened[message.name] = message.values
+            if message.name == FUSION and message.generation:
+                self._stage.connect(message.values.get("edges", {}))
             child.happens("opened", self._clock.now_ns())
             self._start_those_ready()
             return
@@ -199,6 +215,8 @@ class Engine:
 
     def _may_begin(self) -> bool:
         """All are there, or lost; a session that ran before does not wait for its sources."""
+        if self._held:
+            return False
         needed = [self._children[FUSION]] if self._job.epoch_ns is not None else list(self._children.values())
         return all(child.state in ("ready", "lost") for child in needed)
 
@@ -210,7 +228,7 @@ class Engine:
             return {"epoch_ns": epoch_ns, "decided": self._board.last_window, "resumed": resumed}
         # At full speed a source is read again from its start, and what is known is left out: nothing is lost or doubled.
         from_ns = max(0, self._session_ns(epoch_ns)) if resumed and self._speed is not None else 0
-        return {"epoch_ns": epoch_ns, "from_ns": from_ns}
+        return {"epoch_ns": epoch_ns, "from_ns": from_ns, "edges": self._opened[FUSION].get("edges", {})}
 
     def _session_ns(self, epoch_ns: int) -> int:
         return Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed or 1.0).now_ns()

@@ -13,7 +13,7 @@ from pipeline.runtime.engine import Engine, Laps, Mail
 from pipeline.runtime.failure import CannotGoOn, Failure, failure_of
 from pipeline.runtime.job import EngineJob, Job, job_of
 from pipeline.runtime.parts import RunPlan
-from pipeline.runtime.stage import Stage
+from pipeline.runtime.stage import Stage, StageLost
 from pipeline.session.layout import Recording
 
 POLL_MS = 20
@@ -45,8 +45,12 @@ class Ground(Protocol):
         """Until somebody has said something, at most so long. Raises StageLost."""
         ...
 
-    def refusal(self, job: Job, plan: RunPlan) -> str | None:
+    def refusal(self, session: str, plan: RunPlan) -> str | None:
         """Why this session would be too much for those that run; None: it would not."""
+        ...
+
+    def learn(self, session: str, cost_ns: int) -> None:
+        """What a window of its model takes."""
         ...
 
     def figures(self) -> dict[str, Any]:
@@ -56,8 +60,13 @@ class Ground(Protocol):
 
 @dataclass(slots=True)
 class _Session:
+    """asked: somebody waits to hear whether it is taken on."""
+
     engine: Engine
     place: Place
+    plan: RunPlan
+    asked: bool
+    judged: bool = False
 
 
 class Host:
@@ -93,44 +102,71 @@ class Host:
     def _look_after(self) -> None:
         self._ground.wait(POLL_MS)
         for name, running in list(self._sessions.items()):
-            try:
-                running.engine.step()
-            except CannotGoOn as error:
-                self._fail(name, running, error.failure)
+            self._try(name, running.engine.step)
+            if name in self._sessions:
+                self._judge(name, running)
             if running.engine.over and name in self._sessions:
                 self._close(name)
                 self._say({"type": "ended", "session": name})
         self._beat()
+
+    def _try(self, name: str, deed: Callable[[], None]) -> None:
+        """What goes wrong with one session ends that session; what all live on is another matter. Raises StageLost."""
+        try:
+            deed()
+        except StageLost:
+            raise
+        except SensoriumError as error:
+            self._fail(name, self._sessions[name], error.failure if isinstance(error, CannotGoOn) else failure_of(error))
 
     def _obey(self, order: Mapping[str, Any]) -> None:
         match order:
             case {"start": values}:
                 self._start(job_of(values), Laps(self._clock, self._clock.now_ns()), asked=True)
             case {"change": {"session": name, "config": config}, "digest": digest} if name in self._sessions:
-                plan = self._make_plan(Job(session=name, config_json=config, digest=digest))
-                self._sessions[name].engine.change(plan)
+                self._try(name, lambda: self._change(Job(session=name, config_json=config, digest=digest)))
             case {"record": {"session": name, "recording": values}} if name in self._sessions:
                 self._sessions[name].engine.record(None if values is None else Recording(**values))
             case {"end": name} if name in self._sessions:
                 self._sessions[name].engine.end()
 
+    def _change(self, job: Job) -> None:
+        self._sessions[job.session].engine.change(self._make_plan(job))
+
     def _start(self, job: Job, laps: Laps, *, asked: bool) -> None:
         """asked: somebody waits for the answer, and it may be no."""
+        if (before := self._sessions.get(job.session)) is not None:  # given up by the supervisor, which did not wait for its end
+            before.engine.drop()
+            self._close(job.session)
         try:
             plan = self._make_plan(job)
-            why = self._ground.refusal(job, plan) if asked else None
-            if why is not None:
+            if asked and (why := self._ground.refusal(job.session, plan)) is not None:
                 self._say({"type": "refused", "session": job.session, "why": why})
                 return
             place = self._ground.place(job, plan)
+        except StageLost:
+            raise
         except SensoriumError as error:
             self._say({"type": "failed", "session": job.session, "error": failure_of(error).to_json()})
             return
-        if asked:
-            self._say({"type": "accepted", "session": job.session})
         engine = Engine(plan, job, place.stage, place.inbox, self._clock, self._told(job.session), self._rng, laps)
-        self._sessions[job.session] = _Session(engine, place)
-        engine.begin()
+        self._sessions[job.session] = _Session(engine, place, plan, asked)
+        engine.begin(held=asked)
+
+    def _judge(self, name: str, running: _Session) -> None:
+        """Its model is loaded, and so it is known what it costs: now somebody may be told yes."""
+        if running.judged or (cost_ns := running.engine.window_cost_ns) is None:
+            return
+        running.judged = True
+        self._ground.learn(name, cost_ns)
+        why = self._ground.refusal(name, running.plan) if running.asked else None
+        if why is not None:
+            running.engine.drop()
+            self._close(name)
+            self._say({"type": "refused", "session": name, "why": why})
+        elif running.asked:
+            self._say({"type": "accepted", "session": name})
+            self._try(name, running.engine.release)
 
     def _told(self, session: str) -> Callable[[dict[str, Any]], None]:
         return lambda values: self._say({**values, "session": session})

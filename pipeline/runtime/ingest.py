@@ -6,8 +6,9 @@ One thread does it all, so a heartbeat means progress: a source that hangs falls
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,7 +19,9 @@ from pipeline.clock import Clock
 from pipeline.runtime.bus import EdgeSender, Outbox
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.pace import Pace
-from pipeline.runtime.parts import RunPlan, speed_of, until_of
+from pipeline.runtime.parts import RunPlan, session_of, speed_of, until_of
+from pipeline.runtime.view import View
+from pipeline.runtime.viewfeed import Feed
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
 
@@ -34,11 +37,12 @@ class IngestLoop:
         self._speed, self._until_ns = speed_of(plan), until_of(plan)
         self._wires = wires
         self._recorder = wires.recorder(generation, clock, paced=self._speed is not None)
-        self._intake = Intake(plan, name, None if self._recorder is None else self._recorder.source(name))
-        self._recordings: SimpleQueue[Recording | None] = SimpleQueue()
-        self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
         self._context: zmq.Context[Any] = zmq.Context()
-        self._outbox = Outbox(self._context, wires.engine)
+        self._view = View(Feed(self._context, wires.view, session_of(plan)), clock, name)
+        self._intake = Intake(plan, name, None if self._recorder is None else self._recorder.source(name), self._view.note)
+        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._name, self._generation, self._clock, self._stop = name, generation, clock, stop
+        self._outbox = Outbox(self._context, wires.engine, keys=wires.keys)
         self._edges = {wanted: self._edge(plan, wires, wanted) for wanted in self._intake.inputs}
         self._closed: dict[str, Closed] = {}
         self._report_due_ns = clock.now_ns()
@@ -49,8 +53,10 @@ class IngestLoop:
         specs = self._intake.open()
         return {"inputs": {wanted: asdict(spec) for wanted, spec in specs.items()}, "end_ns": self._intake.end_ns()}
 
-    def run(self, epoch_ns: int, from_ns: int) -> None:
-        """Until told to stop, also past the source's end. Raises what the source raises."""
+    def run(self, epoch_ns: int, from_ns: int, edges: Mapping[str, str]) -> None:
+        """Until told to stop, also past the source's end. edges: input -> where it is received. Raises what the source raises."""
+        self.connect(edges)
+        self._heed_orders()
         pace = None if self._speed is None else Pace(clock=self._clock, epoch_ns=epoch_ns, speed=self._speed)
         if (live := self._intake.live_source) is not None:
             live.begin((pace or Pace(clock=self._clock, epoch_ns=epoch_ns)).now_ns)
@@ -58,6 +64,7 @@ class IngestLoop:
             if not self._wait_until(pace, due_ns):
                 return
             self._send(event)
+            self._view.show()
         self._ended = True
         if self._recorder is not None:
             self._recorder.close()
@@ -65,8 +72,12 @@ class IngestLoop:
         self._stay()
 
     def record(self, recording: Recording | None) -> None:
-        """Record from now on, or no longer. May be called from another thread."""
-        self._recordings.put(recording)
+        """Record from now on, or no longer. May be called from another thread, as may the next."""
+        self._orders.put(partial(self._record, recording))
+
+    def connect(self, edges: Mapping[str, str]) -> None:
+        """Inputs are received elsewhere from now on: at their core's successor."""
+        self._orders.put(partial(self._connect, dict(edges)))
 
     def close(self) -> None:
         self._intake.close()
@@ -74,12 +85,13 @@ class IngestLoop:
             self._recorder.close()
         for edge in self._edges.values():
             edge.close()
+        self._view.close()
         self._outbox.close()
         self._context.term()
 
     def _edge(self, plan: RunPlan, wires: Wires, name: str) -> EdgeSender:
         place = wires.inputs.index(name)
-        return EdgeSender(self._context, wires.edge(name), plan.edge(name), self._clock, stream=place, generation=self._generation)
+        return EdgeSender(self._context, "", plan.edge(name), self._clock, stream=place, generation=self._generation, keys=wires.keys)
 
     def _wait_until(self, pace: Pace | None, due_ns: int) -> bool:
         """False: told to stop."""
@@ -93,6 +105,7 @@ class IngestLoop:
         return False
 
     def _send(self, event: StreamEvent) -> None:
+        self._view.passed(event)
         if isinstance(event, Dropped):
             return  # counted by the intake
         edge = self._edges[event.stream]
@@ -100,7 +113,7 @@ class IngestLoop:
             edge.wait(SLICE_NS // 1_000_000)
             edge.flush()
             self._look_after(self._clock.now_ns())
-        edge.put(event)
+        self._view.lost(edge.put(event))
         if isinstance(event, Closed):
             self._closed[event.stream] = event
 
@@ -115,10 +128,11 @@ class IngestLoop:
 
     def _look_after(self, now_ns: int) -> bool:
         """Sends what waits; now and then a report, and then True."""
-        self._heed_recordings()
+        self._heed_orders()
         for edge in self._edges.values():
             if len(edge.queue):
-                edge.flush()
+                self._view.lost(edge.flush())
+        self._view.look_after(now_ns)
         if now_ns < self._report_due_ns:
             return False
         self._report_due_ns = now_ns + REPORT_NS
@@ -126,15 +140,21 @@ class IngestLoop:
         self._tell_news()
         return True
 
-    def _heed_recordings(self) -> None:
-        while not self._recordings.empty():
-            recording = self._recordings.get()
-            before = self._recorder
-            self._wires = replace(self._wires, recording=recording)
-            self._recorder = self._wires.recorder(self._generation, self._clock, paced=self._speed is not None)
-            self._intake.record(None if self._recorder is None else self._recorder.source(self._name))
-            if before is not None:
-                threading.Thread(target=before.close).start()  # the disk may take its time; decisions may not
+    def _heed_orders(self) -> None:
+        while not self._orders.empty():
+            self._orders.get()()
+
+    def _record(self, recording: Recording | None) -> None:
+        before = self._recorder
+        self._wires = replace(self._wires, recording=recording)
+        self._recorder = self._wires.recorder(self._generation, self._clock, paced=self._speed is not None)
+        self._intake.record(None if self._recorder is None else self._recorder.source(self._name))
+        if before is not None:
+            threading.Thread(target=before.close).start()  # the disk may take its time; decisions may not
+
+    def _connect(self, edges: Mapping[str, str]) -> None:
+        for name, edge in self._edges.items():
+            edge.connect(edges[name])
 
     def _tell_news(self) -> None:
         for line in () if self._intake.live_source is None else self._intake.live_source.news():

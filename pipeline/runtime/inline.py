@@ -16,8 +16,9 @@ from operators.packet import Dropped, StreamEvent, Tick
 from pipeline.clock import Clock
 from pipeline.ports import EdgeCount, Sink, Status
 from pipeline.runtime.board import recording_state
-from pipeline.runtime.core import unused
+from pipeline.runtime.core import DECISIONS, unused
 from pipeline.runtime.failure import MISTAKES
+from pipeline.runtime.graphs import Graphs
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import RunPlan, fed_inputs, kinds_of, make_core, session_end_ns, session_of, speed_of, until_of
@@ -71,7 +72,7 @@ class _Run:
         self._plan, self._intakes, self._sinks, self._clock, self._stop = plan, intakes, sinks, clock, stop
         self._recorder, self._log = recorder, None if recorder is None else recorder.core()
         backend = plan.make_backend()
-        self._core = make_core(plan, backend, clock)
+        self._core = make_core(plan, Graphs(plan.model, backend, clock))
         self._tallies = Tallies(kinds_of(plan))
         self._backend_name = backend.name
         self._until_ns = until_of(plan)
@@ -154,9 +155,10 @@ class _Run:
         return False
 
     def _feed(self, event: StreamEvent | Tick) -> None:
-        self._tallies.take(event)
-        if isinstance(event, Dropped):
-            return
+        if not isinstance(event, Dropped) or event.stream != DECISIONS:
+            self._tallies.take(event)
+            if isinstance(event, Dropped):
+                return
         if self._log is not None:
             self._log.event(event, self._session_ns(), self._core.snapshot)
         for out in self._core.process(event):

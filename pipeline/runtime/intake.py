@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -41,13 +41,14 @@ class SourceLog(Protocol):
 class Intake:
     """Opens a source and reads it, once. Used by both runners, so that both read alike.
 
+    seen             is told every packet that the source makes, before its transforms
     promised[input]  until when the input is known to be complete (its newest promise, after transforms)
     dropped[input]   what its transforms did not let through, by reason
     """
 
-    def __init__(self, plan: IntakePlan, name: str, log: SourceLog | None = None) -> None:
+    def __init__(self, plan: IntakePlan, name: str, log: SourceLog | None = None, seen: Callable[[Packet], None] | None = None) -> None:
         self.name = name
-        self._log = log
+        self._log, self._seen = log, seen
         self._source = plan.make_source(name)
         self._wanted = plan.wanted(name)
         self._inputs = dict(plan.source_inputs(name))
@@ -119,6 +120,8 @@ class Intake:
                 break
             if self._log is not None:
                 self._log.event(event, due_ns)
+            if self._seen is not None and isinstance(event, Packet) and event.start_ns >= from_ns:
+                self._seen(event)
             for wanted in self._feeds.get(event.stream, ()):
                 if wanted in self._open and not (isinstance(event, Packet) and event.start_ns < from_ns):
                     yield from self._through(wanted, due_ns, shifted(replace(event, stream=wanted), self._offsets[wanted]))

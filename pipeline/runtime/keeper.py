@@ -80,6 +80,9 @@ class Keeper:
 
     def engine_gone(self, why: str) -> None:
         """What was counted stays; at full speed the next engine reads all from the start, and counts it again."""
+        if self.last is not None and self.last.final:  # its last word, and not the session's: nobody has heard it yet
+            self._events[:0] = self.last.events
+            self.last = replace(self.last, events=(), final=False)
         self.tell(f"engine failed: {why}")
         if self.last is not None and speed_of(self.plan) is not None:
             self._before = ended(self.last)

@@ -8,12 +8,12 @@ from typing import Protocol
 from operators.decide import Decider
 from operators.operator import Operator
 from operators.window import AlignConfig
-from pipeline.clock import Clock
 from pipeline.config import Config
 from pipeline.model import Model
 from pipeline.ports import Backend, Kind, Source, Wanted
 from pipeline.runtime.core import CoreConfig, FusionCore
 from pipeline.runtime.edge import EdgePolicy
+from pipeline.runtime.graphs import Graphs
 from pipeline.runtime.inference import Inference
 from pipeline.session.replay import Replay
 
@@ -99,8 +99,8 @@ def session_end_ns(ends_ns: Sequence[int | None], until_ns: int | None) -> int |
     return max(known) if until_ns is None else min(max(known), until_ns)
 
 
-def make_core(plan: RunPlan, backend: Backend, clock: Clock) -> FusionCore:
-    """The core of a plan, warmed up: its first window takes no longer than the others. Raises BackendError."""
+def make_core(plan: RunPlan, graphs: Graphs) -> FusionCore:
+    """The core of a plan, over the graphs of its model, which may serve others as well."""
     config = CoreConfig(
         session=session_of(plan),
         model=f"{plan.model.name}@{plan.model.digest[:12]}",
@@ -108,7 +108,7 @@ def make_core(plan: RunPlan, backend: Backend, clock: Clock) -> FusionCore:
         align=plan.align,
         lag_ns=plan.model.spec.window.lag_ms * MS,
     )
-    inference = Inference(plan.model, backend, clock, keep_ns=plan.align.revise_ns, attribute=plan.config.decide.attribution)
+    inference = Inference(graphs, keep_ns=plan.align.revise_ns, attribute=plan.config.decide.attribution)
     core = FusionCore(config, inference, plan.make_decider())
-    core.expect(WARM_UP_SHARE * inference.warm_up())
+    core.expect(WARM_UP_SHARE * inference.cost_ns)
     return core

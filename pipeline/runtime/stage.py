@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from operators.errors import SensoriumError
+from pipeline.config import Config
 from pipeline.runtime.failure import Failure
 from pipeline.session.layout import Recording
 
@@ -42,12 +43,16 @@ class Stage(Protocol):
         """Tells the fusion actor that these inputs will not come back."""
         ...
 
-    def change(self, config_json: str) -> None:
+    def change(self, config: Config) -> None:
         """The config of the actors to come; those that live keep theirs."""
         ...
 
     def vacate(self, names: list[str]) -> None:
         """Tells the fusion actor which inputs nobody feeds just now."""
+        ...
+
+    def connect(self, edges: dict[str, str]) -> None:
+        """Tells every source's actor where its inputs are received from now on."""
         ...
 
     def stop(self, name: str) -> None:

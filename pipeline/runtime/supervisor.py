@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.ports import Sink
 from pipeline.runtime.desk import RunDesk
 from pipeline.runtime.engine_keeper import EngineKeeper
-from pipeline.runtime.failure import Failure
+from pipeline.runtime.failure import Failure, failure_of
 from pipeline.runtime.job import EngineJob
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.parts import RunPlan, session_of
@@ -186,21 +186,39 @@ class Supervisor:
                 self._desk.answered(keeper.session, None)
             case "refused":
                 del self.sessions[keeper.session]
+                self._stopping.pop(keeper.session, None)
                 self._desk.answered(keeper.session, line["why"])
             case "failed":
                 keeper.failure = Failure.from_json(line["error"])
-                self._desk.answered(keeper.session, keeper.failure.text)
                 self._over(keeper)
+                self._desk.answered(keeper.session, keeper.failure.text)
             case "ended":
                 self._over(keeper)
             case _:
-                keeper.take(line)
+                self._told(keeper, lambda: keeper.take(line))
+
+    def _told(self, keeper: Keeper, deed: Callable[[], None]) -> None:
+        """A sink that fails ends the run; of a daemon only the session that it is of: whatever it raises, no other knows of it."""
+        try:
+            deed()
+        except Exception as error:
+            if not self._lasting:
+                raise
+            keeper.failure = failure_of(error)
+            self.engine.post({"end": keeper.session})
+            self._over(keeper)
 
     # -- ends
 
     def _over(self, keeper: Keeper) -> None:
         self.sessions.pop(keeper.session, None)
-        keeper.finish(stopped=self._stop_at_ns is not None or self._stopping.pop(keeper.session, None) is not None)
+        stopped = self._stopping.pop(keeper.session, None) is not None or self._stop_at_ns is not None
+        try:
+            keeper.finish(stopped=stopped)
+        except Exception as error:
+            if not self._lasting:
+                raise
+            keeper.failure = keeper.failure or failure_of(error)  # a sink's that cannot take the last word either
         self._desk.over(keeper)
         if keeper.failure is not None and not self._lasting:
             print(f"sensorium: {keeper.failure.text}", file=sys.stderr)
@@ -227,6 +245,7 @@ class Supervisor:
         self.figures = {}
         for keeper in self.sessions.values():
             keeper.engine_gone(why)
+            self._desk.answered(keeper.session, None)  # whoever waits for a start: it begins with the engine that is to come
         if self.engine.child.final:
             self._give_up()
 
@@ -253,8 +272,8 @@ class Supervisor:
                 case "give_up":
                     pass  # seen where it became final
         if not self.engine.there:
-            for keeper in self.sessions.values():
-                keeper.without_engine()
+            for keeper in list(self.sessions.values()):
+                self._told(keeper, keeper.without_engine)
         self._let_go()
 
     def _let_go(self) -> None:

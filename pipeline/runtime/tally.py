@@ -82,6 +82,7 @@ class Tallies:
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
         self.streams = {name: StreamTally(name, kind) for name, kind in kinds.items()}
         self.events: list[str] = []
+        self._dropped: Counter[tuple[str, str]] = Counter()  # of what is no stream's; under overload there are many
 
     def take(self, event: CoreEvent | Dropped) -> None:
         if isinstance(event, Packet | Watermark | Closed | Dropped):
@@ -108,13 +109,15 @@ class Tallies:
             case Dropped(stream=name) if name in self.streams:
                 self.streams[name].take(out)
             case Dropped():
-                self.events.append(f"{out.count} {out.stream} dropped: {out.reason}")
+                self._dropped[out.stream, out.reason] += out.count
             case Skipped():
                 self.events.append(f"skipped {out.count} windows from {out.index}: time jumped to {out.end_ns / 1e9:.3f} s")
 
     def take_events(self) -> list[str]:
         """The lines since the last call."""
-        events, self.events = self.events, []
+        dropped = [f"{count} {stream} dropped: {reason}" for (stream, reason), count in self._dropped.items()]
+        events, self.events = [*self.events, *dropped], []
+        self._dropped.clear()
         return events
 
     def statuses(self, now_ns: int, *, paced: bool) -> list[StreamStatus]:

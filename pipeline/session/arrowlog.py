@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.session.rows import COLUMNS, Row, crc_of
 
@@ -113,15 +114,17 @@ def read_log(
     *,
     damaged: Callable[[Damage], None] = lambda damage: None,
     check: Callable[[Row], bool] = lambda row: crc_of(row) == row["crc"],
+    kind: str | None = None,
 ) -> Iterator[Row]:
-    """The rows before the first damage; `damaged` is told of it. A file that just ends in the middle of a batch is damaged, too.
+    """The rows, or those of one kind, before the first damage; `damaged` is told of it.
 
+    A file that just ends in the middle of a batch is damaged, too.
     A stream without its end mark but whole batches is not: its writer was killed, or still writes. Raises OSError.
     """
     count = 0
     try:
         for batch in _batches(path, schema_of(columns)):
-            for row in batch.to_pylist():
+            for row in (batch if kind is None else batch.filter(pc.equal(batch["kind"], kind))).to_pylist():
                 if not check(row):
                     damaged(Damage(rows=count, why=f"row {count} is not what was written"))
                     return
@@ -130,6 +133,15 @@ def read_log(
     # UnicodeDecodeError: Arrow checks that text is UTF-8 only where it is asked to, which takes as long as reading it.
     except (pa.ArrowException, UnicodeDecodeError, OverflowError, KeyError, TypeError, AttributeError, MemoryError) as error:
         damaged(Damage(rows=count, why=f"unreadable after row {count} ({' '.join(str(error).split())[:120] or type(error).__name__})"))
+
+
+def has_columns(path: Path, columns: Mapping[str, str]) -> bool:
+    """Whether a log was begun with these columns. False for one whose head cannot be read."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return bool(pa.ipc.open_stream(source).schema == schema_of(columns))
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from operators.packet import CoreEvent, Packet
+from operators.packet import CoreEvent, Dropped, Packet
 from pipeline.clock import Clock
 from pipeline.session.arrowlog import ArrowLog
 from pipeline.session.disk import Disk
@@ -41,8 +41,11 @@ class CoreRecorder:
     def stopped(self) -> str | None:
         return self._reel.stopped
 
-    def event(self, event: CoreEvent, at_ns: int, snapshot: Callable[[], Any]) -> None:
-        """at_ns: session time now. snapshot: the core's, as it is before the event."""
+    def event(self, event: CoreEvent | Dropped, at_ns: int, snapshot: Callable[[], Any]) -> None:
+        """at_ns: session time now. snapshot: the core's, as it is before the event.
+
+        A Dropped is a window that the core is about to leave undecided.
+        """
         if self._reel.stopped is not None and not self._reel.resumable:
             return
         if self._wants_segment(at_ns):
@@ -69,7 +72,7 @@ class CoreRecorder:
         self._reel.begin(at_ns, lambda part: _with(part, rows))
         self._beginning = False
 
-    def _append(self, event: CoreEvent, at_ns: int) -> None:
+    def _append(self, event: CoreEvent | Dropped, at_ns: int) -> None:
         self._reel.write(at_ns, lambda log: log.append(row_of(event, at_ns)))
 
 

@@ -76,6 +76,10 @@ class Session:
     def event_rows(self, segment: Segment) -> Iterator[Row]:
         return read_log(segment.path, damaged=self.faults.of(segment))
 
+    def shed_rows(self, segment: Segment) -> Iterator[Row]:
+        """Of an event segment: the windows that were given up undecided. Its damage is for who reads all of it."""
+        return read_log(segment.path, kind="dropped")
+
     # -- decisions and notes
 
     def decisions(self) -> Iterator[Decision]:

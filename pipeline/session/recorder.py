@@ -48,6 +48,11 @@ class Recorder:
         """Why something is not recorded at this moment."""
         return next((part.stopped for part in self._parts() if part.stopped), None)
 
+    @property
+    def has_room(self) -> bool:
+        """What is recorded next does not wait for the disk."""
+        return self._scribe.has_room
+
     def take_lines(self) -> list[str]:
         """What there was to say since the last call."""
         said = []

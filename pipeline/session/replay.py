@@ -4,12 +4,15 @@
     events/0.0-000001.arrows   [state] e e e e      follows: the state is what the core has anyhow
     events/0.1-000000.arrows   [state] e e e        another life: the core takes this state
 A segment that was cut off (killed, disk full) ends where it ends; the next one begins with its own state.
+
+A window that was not decided because its turn came too late is written down where it was given up, and told before the window is cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,8 @@ class Resume:
     state: Mapping[str, Any]
 
 
-Replayed = CoreEvent | Resume
+Replayed = CoreEvent | Resume | Dropped
+"""A Dropped speaks of a window that is not to be decided: see `pipeline.runtime.core.FusionCore.take`."""
 
 
 def replayed(replay: Replay) -> Iterator[tuple[int, Replayed]]:
@@ -63,9 +67,13 @@ def replayed(replay: Replay) -> Iterator[tuple[int, Replayed]]:
     session = Session.open(Path(replay.session))
     lines = session.lines()
     before: Segment | None = None
-    for segment in _from(session, replay.start_ns, lines):
+    found = _from(session, replay.start_ns, lines)
+    for segment, following in zip_longest(found, found[1:]):
         follows = before is not None and not session.is_cut(before, lines) and segment.name.follows(before.name)
-        yield from _events(session, segment, resume=not follows and not (replay.ideal and before is not None), ideal=replay.ideal)
+        resume = not follows and not (replay.ideal and before is not None)
+        # Cut near the end of a segment, a window may be given up in the next.
+        sheds = [] if replay.ideal else [*_sheds(session, segment), *([] if following is None else _sheds(session, following))]
+        yield from _events(session, segment, resume=resume, ideal=replay.ideal, sheds=sheds)
         before = segment
     if before is None:
         raise Truncated(str(session.folder), "holds no event of the aligner: it was killed at once, or its events were deleted")
@@ -91,7 +99,12 @@ def _begins_ns(session: Session, segment: Segment, lines: Mapping[str, SegmentLi
     return None if first is None else int(first["at_ns"])
 
 
-def _events(session: Session, segment: Segment, *, resume: bool, ideal: bool) -> Iterator[tuple[int, Replayed]]:
+def _sheds(session: Session, segment: Segment) -> list[Dropped]:
+    """The windows that were given up in this segment."""
+    return [event for row in session.shed_rows(segment) if isinstance(event := event_of(row), Dropped)]
+
+
+def _events(session: Session, segment: Segment, *, resume: bool, ideal: bool, sheds: Sequence[Dropped]) -> Iterator[tuple[int, Replayed]]:
     held: list[Row] = []
     for row in session.event_rows(segment):
         if row["kind"] == "held":
@@ -100,6 +113,7 @@ def _events(session: Session, segment: Segment, *, resume: bool, ideal: bool) ->
         if row["kind"] == "snapshot":
             if resume:
                 yield row["at_ns"], Resume(state=_state(session, row, held))
+            yield from ((row["at_ns"], shed) for shed in sheds)
             continue
         try:
             event = event_of(row)

@@ -14,7 +14,7 @@ from operators.decision import Decision
 from pipeline.clock import Clock, wall_ns, wall_utc
 from pipeline.mask import mask
 from pipeline.ports import Sink, Status
-from pipeline.session.arrowlog import ArrowLog, Damage, read_log
+from pipeline.session.arrowlog import ArrowLog, Damage, has_columns, read_log
 from pipeline.session.disk import Disk
 from pipeline.session.layout import DECISIONS, NOTES, Recording, SegmentName
 from pipeline.session.lock import SessionLock
@@ -39,8 +39,11 @@ DECISION_COLUMNS: Mapping[str, str] = {
     "attribution": "map<string,double>",
     "evidence": "string",
     "model": "string",
+    "also": "map<string,string>",
     "crc": "uint32",
 }
+_FIRST_COLUMNS = {name: kind for name, kind in DECISION_COLUMNS.items() if name != "also"}
+"""Of recordings from before decisions could answer further questions."""
 
 
 def decision_row(decision: Decision) -> Row:
@@ -53,8 +56,8 @@ def decision_row(decision: Decision) -> Row:
     return {**row, "crc": decision_crc(row)}
 
 
-def decision_crc(row: Row) -> int:
-    return zlib.crc32(repr([_comparable(row[name]) for name in DECISION_COLUMNS if name != "crc"]).encode("utf-8", "surrogatepass"))
+def decision_crc(row: Row, columns: Mapping[str, str] = DECISION_COLUMNS) -> int:
+    return zlib.crc32(repr([_comparable(row[name]) for name in columns if name != "crc"]).encode("utf-8", "surrogatepass"))
 
 
 def _comparable(value: object) -> object:
@@ -69,8 +72,13 @@ def decision_of(row: Row, session: str) -> Decision:
 
 
 def read_decisions(path: Path, damaged: Callable[[Damage], None] = lambda damage: None) -> Iterator[Row]:
-    """The rows of a segment of decisions, up to its first damage."""
-    return read_log(path, DECISION_COLUMNS, damaged=damaged, check=lambda row: bool(decision_crc(row) == row["crc"]))
+    """The rows of a segment of decisions, up to its first damage; an old one's as they would be written now."""
+    if has_columns(path, _FIRST_COLUMNS):
+        for row in read_log(path, _FIRST_COLUMNS, damaged=damaged, check=lambda row: decision_crc(row, _FIRST_COLUMNS) == row["crc"]):
+            now = {**row, "also": []}
+            yield {**now, "crc": decision_crc(now)}
+        return
+    yield from read_log(path, DECISION_COLUMNS, damaged=damaged, check=lambda row: bool(decision_crc(row) == row["crc"]))
 
 
 class RunRecorder:

@@ -24,6 +24,11 @@ class Scribe(Protocol):
         """False: too much is waiting; the job was not taken."""
         ...
 
+    @property
+    def has_room(self) -> bool:
+        """Some dozens of small jobs would be taken without waiting; always True of one that never waits."""
+        ...
+
     def later(self, job: Callable[[], None]) -> None:
         """From a job: runs another that waits for the disk beside the rest, which it must not hold up; such jobs in their order.
 
@@ -70,6 +75,10 @@ class ThreadScribe:
             if self._pressed():  # else nobody is woken: a batch every FLUSH_S costs less than its rows one by one
                 self._changed.notify_all()
         return True
+
+    @property
+    def has_room(self) -> bool:
+        return not self._patient or (self._waiting <= PATIENT_JOBS // 2 and self._bytes <= self._most_bytes // 2)
 
     def later(self, job: Callable[[], None]) -> None:
         if not self._closed:
@@ -130,6 +139,10 @@ class DirectScribe:
 
     def put(self, job: Callable[[], None], nbytes: int = 0) -> bool:
         job()
+        return True
+
+    @property
+    def has_room(self) -> bool:
         return True
 
     def later(self, job: Callable[[], None]) -> None:

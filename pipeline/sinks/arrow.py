@@ -9,7 +9,7 @@ from typing import Any
 
 from operators.decision import Decision
 from pipeline.ports import Status
-from pipeline.sinks.jsonl import keep_others, naming
+from pipeline.sinks.jsonl import begin_anew, naming
 
 ROWS = 64
 """A batch is written every so many decisions, and with every status: what is newer is lost to a kill -9."""
@@ -19,16 +19,14 @@ _BEGIN = b"\xff\xff\xff\xff"
 class ArrowStream:
     """A batch every ROWS decisions, with every status (some four a second), and at close().
 
-    path: begun anew with each run. Raises FileExistsError where it holds something else than decisions: that is not overwritten.
-    scores, presence, age_ns, latency_ns and attribution are maps. The file can be read while it is written and after a kill: up to its last
-    whole batch.
+    path: begun anew with each run. Raises OSError where it holds something else than decisions, or another session writes to it.
+    scores, presence, age_ns, latency_ns, attribution and also are maps. The file can be read while it is written and after a kill:
+    up to its last whole batch.
     """
 
     def __init__(self, *, path: Path, rows: int = ROWS) -> None:
         import pyarrow as pa
 
-        keep_others(path, (_BEGIN,))
-        path.parent.mkdir(parents=True, exist_ok=True)
         text, ns = pa.string(), pa.int64()
         self._schema = pa.schema(
             [
@@ -43,11 +41,12 @@ class ArrowStream:
                 ("window", ns),
                 ("model", text),
                 ("attribution", pa.map_(text, pa.float64())),
+                ("also", pa.map_(text, text)),
             ]
         )
         self._batch = pa.RecordBatch
         self._path = path
-        self._file = path.open("wb", buffering=0)
+        self._file = open(begin_anew(path, (_BEGIN,)), "wb", buffering=0)  # noqa: SIM115 - closed by close()
         self._writer = pa.ipc.new_stream(self._file, self._schema)
         self._rows = rows
         self._waiting: list[dict[str, Any]] = []

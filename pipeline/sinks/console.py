@@ -131,8 +131,9 @@ def _verdict(decision: Decision) -> RenderableType:
     big = Text(decision.label.upper(), style="bold black on cyan" if decision.label else "")
     big.pad(2)
     where = Text(f"  {clock_text(decision.start_ns)}{'  revised' if decision.revision else ''}", style="dim")
+    also = [Text(f"  {name} {answer}") for name, answer in decision.also.items()]
     grid = Table.grid(padding=(0, 3))
-    grid.add_row(Group(big, where), bars)
+    grid.add_row(Group(big, *also, where), bars)
     return grid
 
 

@@ -20,15 +20,16 @@ def clock_text(time_ns: int) -> str:
 def line_of(decision: Decision) -> str:
     """`00:01.280 speaking 0.93 video=present audio=present text=empty 41ms`: the span's start, the label, its score, presence, latency.
 
+    What the model also says stands behind the score: `word:blue`.
     No latency where the run was not paced by a clock; `revised` at the end of a corrected decision.
     """
     presence = [f"{name}={word}" for name, word in decision.presence.items()]
     total_ns = decision.latency_ns.get("total")
     latency = [] if total_ns is None else [f"{total_ns / 1e6:.0f}ms"]
     revised = ["revised"] if decision.revision else []
-    return " ".join(
-        [clock_text(decision.start_ns), decision.label, f"{decision.scores[decision.label]:.2f}", *presence, *latency, *revised]
-    )
+    also = [f"{name}:{answer}" for name, answer in decision.also.items()]
+    said = [clock_text(decision.start_ns), decision.label, f"{decision.scores[decision.label]:.2f}", *also]
+    return " ".join([*said, *presence, *latency, *revised])
 
 
 class PlainLines:

@@ -29,14 +29,18 @@ MOVED_S = 0.4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """Who can be seen and who can be heard off screen; of one split only."""
+    """Who can be seen and who can be heard off screen; of one split only. on_screen: the clip that is seen, where it is not drawn."""
 
     clips: Sequence[Clip]
     voices: Sequence[Voice]
     other_share: float = 0.35
+    on_screen: Clip | None = None
 
     def clip(self, rng: np.random.Generator) -> Clip:
         return self.clips[int(rng.integers(len(self.clips)))]
+
+    def seen(self, rng: np.random.Generator) -> Clip:
+        return self.on_screen or self.clip(rng)
 
     def stranger(self, rng: np.random.Generator, than: Clip) -> Clip | Voice:
         """A voice that is not the clip's: mostly the same speaker in another clip, so that the voice itself gives nothing away."""
@@ -51,17 +55,17 @@ Act = Callable[[Timeline, Cast, np.random.Generator], None]
 
 
 def plain(line: Timeline, cast: Cast, rng: np.random.Generator) -> None:
-    clip = cast.clip(rng)
+    clip = cast.seen(rng)
     line.say(clip, line.show(clip, range(len(clip.crops)), "plain"), own=True)
 
 
 def mute(line: Timeline, cast: Cast, rng: np.random.Generator) -> None:
-    clip = cast.clip(rng)
+    clip = cast.seen(rng)
     line.show(clip, range(len(clip.crops)), "mute")
 
 
 def dubbed(line: Timeline, cast: Cast, rng: np.random.Generator) -> None:
-    clip = cast.clip(rng)
+    clip = cast.seen(rng)
     start_s = line.show(clip, range(len(clip.crops)), "dubbed")
     length_s = len(clip.crops) * FRAME_S
     if rng.random() < 0.15:
@@ -97,7 +101,7 @@ def mixed_in(line: Timeline, cast: Cast, rng: np.random.Generator) -> None:
 
 def over(line: Timeline, cast: Cast, rng: np.random.Generator) -> None:
     """The person speaks; somebody else is heard before, after, or at the same time."""
-    clip = cast.clip(rng)
+    clip = cast.seen(rng)
     start_s = line.show(clip, range(len(clip.crops)), "mixed-in")
     line.say(clip, start_s, own=True)
     voice = cast.stranger(rng, clip)

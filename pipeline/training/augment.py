@@ -20,6 +20,7 @@ class Augment(BaseModel):
            Token numbers have none
     spread each session draws its own noise between none and `noise`, instead of all having the same
     drop   share of the window's steps that are taken away
+    gone   share of the windows that lack the input altogether; never all inputs of a window
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,6 +28,7 @@ class Augment(BaseModel):
     noise: float = Field(0.0, ge=0)
     spread: bool = False
     drop: float = Field(0.0, ge=0, lt=1)
+    gone: float = Field(0.0, ge=0, lt=1)
 
 
 def augmented(batch: Batch, rules: Mapping[str, Augment], rng: np.random.Generator) -> Batch:
@@ -38,7 +40,19 @@ def augmented(batch: Batch, rules: Mapping[str, Augment], rng: np.random.Generat
         if rule.drop:
             gone = torch.from_numpy(rng.random(tuple(table[name].shape)) < rule.drop)
             table[name] = torch.where(gone, -1, table[name])
+    _take_away(table, rules, rng)
     return replace(batch, packets=packets, table=table)
+
+
+def _take_away(table: dict[str, Tensor], rules: Mapping[str, Augment], rng: np.random.Generator) -> None:
+    """Whole inputs from some windows; the last one that would be left stays."""
+    left = torch.stack([(rows >= 0).any(1) for rows in table.values()]).sum(0)  # (B,)
+    for name, rule in rules.items():
+        if rule.gone:
+            there = (table[name] >= 0).any(1)
+            chosen = torch.from_numpy(rng.random(len(left)) < rule.gone) & there & (left > 1)
+            left -= chosen.long()
+            table[name] = torch.where(chosen[:, None], -1, table[name])
 
 
 def _noisy(packets: Tensor, rule: Augment, lengths: tuple[int, ...], rng: np.random.Generator) -> Tensor:

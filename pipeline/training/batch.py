@@ -21,6 +21,7 @@ class Batch:
     """packets: input -> (N, *shape); table: input -> int64 (B, steps), -1 where nothing stands; label: int64 (B,).
 
     around  int64 (B, hops): the label of every hop of the window, UNLABELLED where none is known
+    also    question -> the same for its answers
     lengths input -> how many of the packets are each segment's, in order
     place   int64 (B,): number of the window's first hop; hops of one session are neighbours, those of two are far apart
     """
@@ -31,6 +32,7 @@ class Batch:
     around: Tensor
     place: Tensor
     lengths: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    also: dict[str, Tensor] = field(default_factory=dict)
 
     def presence(self) -> dict[str, Tensor]:
         """input -> float32 (B, steps) of 0 or 1."""
@@ -53,10 +55,20 @@ def make_batch(segments: Sequence[Segment], windows: int, hops: Hops, rng: np.ra
         packets[name] = torch.from_numpy(np.concatenate([segment.packets[name] for segment in segments]))
         table[name] = torch.from_numpy(np.concatenate(_offset_tables(segments, chosen, name)))
     label = torch.from_numpy(np.concatenate([segment.label[rows] for segment, rows in zip(segments, chosen, strict=True)]))
-    around = np.concatenate([_around(segment.label, rows, hops) for segment, rows in zip(segments, chosen, strict=True)])
+    around, also = _joined([segment.label for segment in segments], chosen, hops), {}
+    for name in segments[0].also:
+        also[name] = _joined([segment.also[name] for segment in segments], chosen, hops)
     place = np.concatenate([APART * number + rows for number, rows in enumerate(chosen)])
     lengths = {name: tuple(len(segment.packets[name]) for segment in segments) for name in packets}
-    return Batch(packets=packets, table=table, label=label, around=torch.from_numpy(around), place=torch.from_numpy(place), lengths=lengths)
+    return Batch(packets=packets, table=table, label=label, around=around, place=torch.from_numpy(place), lengths=lengths, also=also)
+
+
+def _joined(
+    labels: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]],
+    chosen: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]],
+    hops: Hops,
+) -> Tensor:
+    return torch.from_numpy(np.concatenate([_around(label, rows, hops) for label, rows in zip(labels, chosen, strict=True)]))
 
 
 def _around(
@@ -68,8 +80,11 @@ def _around(
     return around
 
 
-def forward(network: FusionNetwork, batch: Batch, keep: Collection[str] | None = None) -> Tensor:
-    """Logits (B, labels): every packet encoded once, its embedding gathered into all windows that use it. keep: without other inputs."""
+def forward(network: FusionNetwork, batch: Batch, keep: Collection[str] | None = None, *, every_step: bool = False) -> Tensor:
+    """Logits (B, outputs): every packet encoded once, its embedding gathered into all windows that use it. keep: without other inputs.
+
+    every_step: of all the window's steps, (B, steps, outputs)
+    """
     presence = {name: there if keep is None or name in keep else torch.zeros_like(there) for name, there in batch.presence().items()}
     features = {}
     for name, packets in batch.packets.items():
@@ -82,7 +97,7 @@ def forward(network: FusionNetwork, batch: Batch, keep: Collection[str] | None =
         if len(packets) == 1:  # batch normalisation cannot learn from one packet
             packets = packets.repeat(2, *[1] * (packets.ndim - 1))
         features[name] = network.encode(name, packets)[rows.clamp(min=0)]  # (B, steps, D)
-    return network.fuse(features, presence)
+    return network.fuse_steps(features, presence) if every_step else network.fuse(features, presence)
 
 
 def _carried(network: FusionNetwork, name: str, packets: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from pipeline.evaluate import Encoded, Engine, best_temperature, confusion, figures, presence_patterns
 from pipeline.training.loop import History
 from pipeline.training.segment import Segment
+from pipeline.training.validation import VALIDATE_EVERY
 
 TOLERANCE = 0.002
 """Of a mean recall: what an offset must be worth to be made larger."""
@@ -27,9 +28,11 @@ def machine() -> str:
     )
 
 
-def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], temperature: float) -> dict[str, Any]:
+def tested(
+    engine: Engine, segments: Sequence[Segment], labels: Sequence[str], temperature: float, also: Mapping[str, int]
+) -> dict[str, Any]:
     """Figures of the test split: overall, by pattern of presence and by condition."""
-    encoded = Encoded(engine, segments)
+    encoded = Encoded(engine, segments, labels=len(labels), also=also, every=VALIDATE_EVERY if also else 1)
     patterns = presence_patterns(list(segments[0].packets))
     scored = {name: encoded.score(keep, temperature) for name, keep in patterns.items()}
     whole = scored["all"]
@@ -38,31 +41,35 @@ def tested(engine: Engine, segments: Sequence[Segment], labels: Sequence[str], t
         "decisions": len(whole.label),
         "by_presence": {name: _rounded(figures(part, labels)) for name, part in scored.items()},
         "by_condition": {name: _rounded(figures(whole.of_condition(name), labels)) for name in conditions},
+        "answered": {name: _rounded(encoded.answered(keep)) for name, keep in patterns.items()},
         "confusion": confusion(whole).tolist(),
     }
 
 
-def fit_temperature(engine: Engine, segments: Sequence[Segment]) -> float:
+def fit_temperature(engine: Engine, segments: Sequence[Segment], labels: int | None = None) -> float:
     """The temperature in 0.5 .. 3 with the least negative log-likelihood on these segments (Guo et al. 2017)."""
-    return best_temperature(Encoded(engine, segments, every=2).score(list(segments[0].packets)))
+    return best_temperature(Encoded(engine, segments, labels=labels, every=2).score(list(segments[0].packets)))
 
 
-def fit_offsets(engine: Engine, segments: Sequence[Segment]) -> list[float]:
+def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None = None) -> list[float]:
     """What to add to each label's logit so that the mean recall of the labels is highest on these segments; the first label's is 0.
 
     A label that is rare, or hard to tell in training's noise, is otherwise given too seldom where it is plain. Searched label by label,
-    in tenths from -2 to 2; the smallest that comes within TOLERANCE of the best.
+    in tenths from -2 to 2; the smallest that comes within TOLERANCE of the best. With every stream there and with each one missing, on
+    average: what helps where all are there can make a label unheard of where one is not.
     """
-    encoded = Encoded(engine, segments, every=2)
-    scored = encoded.score(list(segments[0].packets))
-    logits = np.log(np.maximum(scored.scores, 1e-12))
+    encoded = Encoded(engine, segments, labels=labels, every=2)
+    patterns = presence_patterns(list(segments[0].packets)).items()
+    scored = [encoded.score(keep) for name, keep in patterns if not name.endswith("alone")]
+    logits = [np.log(np.maximum(part.scores, 1e-12)) for part in scored]
     tries = sorted((round(0.1 * step, 1) for step in range(-20, 21)), key=abs)
-    offsets = [0.0] * logits.shape[1]
+    offsets = [0.0] * logits[0].shape[1]
 
     def quality(label: int, offset: float) -> float:
         moved = [*offsets[:label], offset, *offsets[label + 1 :]]
-        decided = (logits + moved).argmax(1)
-        return float(np.mean([np.mean(decided[scored.label == true] == true) for true in np.unique(scored.label)]))
+        decided = [(part + moved).argmax(1) for part in logits]
+        known = scored[0].label
+        return float(np.mean([np.mean(chosen[known == true] == true) for chosen in decided for true in np.unique(known)]))
 
     for label in [*range(1, len(offsets))] * PASSES:  # one label's offset changes what another's is worth
         reached = [quality(label, offset) for offset in tries]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -51,6 +51,9 @@ class LoopConfig(BaseModel):
     sync: float = Field(0.0, ge=0, description="weight of the loss that lips and voice agree at no delay")
     sync_label: str | None = Field(None, description="the label of the hops in which they do")
     sync_steps: int = Field(0, ge=0, description="steps before the first epoch that descend this loss alone")
+    every_hop: bool = Field(
+        False, description="descend the loss at the decided hop and all before it in the window; wants a hop a step and a head with steps()"
+    )
     balance: Share = Field(0.5, description="0: classes as frequent as they are; 1: all as if equally frequent")
     even_recall: bool = Field(
         False, description="move the labels' logits so that their mean recall on validation is highest; wants a large one"
@@ -105,16 +108,18 @@ def fit(
     sample: Sequence[Segment],
     labels: Sequence[str],
     hops: Hops,
+    also: Mapping[str, int] | None = None,
     report: Report = lambda step, total, loss: None,
     tell: Callable[[Epoch], None] = lambda epoch: None,
     checkpoints: Checkpoints | None = None,
 ) -> History:
     """Trains the network in place and leaves the best epoch's weights in it. Same seed, feed and machine: same weights.
 
-    sample: some training segments, for the weights of the classes. checkpoints: where to go on from and what to keep after each epoch.
+    sample: some training segments, for the weights of the classes. also: what else the model says -> how many answers.
+    checkpoints: where to go on from and what to keep after each epoch.
     """
     weight = class_weights(sample, len(labels), config.balance)
-    loss = Loss(config.losses, labels, weight, config.label_smoothing)
+    loss = Loss(config.losses, labels, weight, config.label_smoothing, also)
     sync = SyncLoss(network, label=list(labels).index(config.sync_label) if config.sync_label else -1)
     descent = _Descent(network, sync, config, loss, hops, report)
     history, best = History(), copy.deepcopy(network.state_dict())
@@ -128,7 +133,7 @@ def fit(
         number = len(history.epochs)
         with feed(number, config.steps * config.batch) as segments:
             mean, sync_mean = descent.run(segments, config.steps)
-        made = validate(network, validation, labels)
+        made = validate(network, validation, labels, also)
         epoch = Epoch(number=number, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
         history.epochs.append(epoch)
         tell(epoch)
@@ -190,9 +195,9 @@ class _Descent:
         """(the loss that was descended, the sync loss within it)."""
         config = self._config
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-            logits = forward(self._network, batch)
+            logits = forward(self._network, batch, every_step=config.every_hop)
             agreement = self._sync(batch)
-        known = self._loss(logits, batch.label) + self._alone(batch)
+        known = self._loss(*self._told(logits, batch)) + self._alone(batch)
         loss = agreement + 0 * known if sync_only else known + config.sync * agreement
         self._optimiser.zero_grad()
         loss.backward()
@@ -201,6 +206,15 @@ class _Descent:
             group["lr"] = config.learning_rate * share_of_rate(config.schedule, self._done / self._total, config.warm_up)
         self._optimiser.step()
         return float(loss.detach()), float(agreement.detach())
+
+    def _told(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Outputs, labels and answers by row: of the decided hops, or also of those before them."""
+        decided = self._hops.decided
+        if not self._config.every_hop:
+            return logits, batch.label, {name: known[:, decided] for name, known in batch.also.items()}
+        until = slice(0, decided + 1)
+        also = {name: known[:, until].flatten() for name, known in batch.also.items()}
+        return logits[:, until].flatten(0, 1), batch.around[:, until].flatten(), also
 
     def _alone(self, batch: Batch) -> Tensor | float:
         """What each input says by itself."""

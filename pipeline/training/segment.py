@@ -35,6 +35,7 @@ class Segment:
     packets    input -> (N, *shape of one packet); N may be 0
     table      input -> int64 (windows, steps): row of `packets`, -1 where no packet stands for the step
     label      int64 (windows,): index into the model's labels, UNLABELLED where the truth says nothing
+    also       question -> int64 (windows,): index into its answers, UNLABELLED where the truth says nothing
     condition  kind of scene, by window
     start_ns   int64 (windows,): where the span begins that the window's decision is about
     carried    inputs whose embeddings depend on the one before -> length of an embedding; their packets are in the order of encoding
@@ -47,6 +48,7 @@ class Segment:
     condition: list[str]
     start_ns: NDArray[np.int64]
     carried: Mapping[str, int] = field(default_factory=dict)
+    also: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 class Cutter:
@@ -58,6 +60,7 @@ class Cutter:
         self._rules = model.input_rules()
         self._tensorizer = Tensorizer(model)
         self._labels = {label: index for index, label in enumerate(model.spec.labels)}
+        self._also = {name: {answer: index for index, answer in enumerate(answers)} for name, answers in model.spec.also.items()}
 
     def cut(self, session: LabelledSession, *, mode: Mode = "wait", deadline_ns: int = 0) -> Segment:
         """mode deadline: the events' due times are when they arrive, and windows go out at their deadline whatever is there."""
@@ -65,12 +68,16 @@ class Cutter:
         arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in self._rules}
         tables: dict[str, list[list[int]]] = {name: [] for name in self._rules}
         labels, conditions, starts = [], [], []
+        also: dict[str, list[int]] = {name: [] for name in self._also}
         for window in self._windows(session, mode, deadline_ns):
             start_ns, end_ns = self._model.decision_span(window)
             truth = truth_at(session.truth, start_ns, end_ns)
             labels.append(UNLABELLED if truth is None else self._labels[truth.label])
             conditions.append("" if truth is None else truth.condition)
             starts.append(start_ns)
+            for name, answers in self._also.items():
+                span = truth_at(session.truth, start_ns, end_ns, name)
+                also[name].append(UNLABELLED if span is None else answers[span.also[name]])
             for name, steps in self._tensorizer.steps(window).items():
                 tables[name].append([_row(packet, rows[name], arrays[name]) for packet in steps])
         return Segment(
@@ -81,6 +88,7 @@ class Cutter:
             condition=conditions,
             start_ns=np.array(starts, np.int64),
             carried={name: rule.dim for name, rule in self._rules.items() if rule.carry},
+            also={name: np.array(answers, np.int64) for name, answers in also.items()},
         )
 
     def _windows(self, session: LabelledSession, mode: Mode, deadline_ns: int) -> Iterator[AlignedWindow]:

@@ -18,12 +18,16 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """`label` is true during [start_ns, end_ns); `condition` names the kind of scene, for tables of figures."""
+    """`label` is true during [start_ns, end_ns); `condition` names the kind of scene, for tables of figures.
+
+    also: question (`also` of model.yaml) -> its answer; one that is left out is not trained on
+    """
 
     start_ns: int
     end_ns: int
     label: str
     condition: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +55,11 @@ class Dataset(Protocol):
         ...
 
 
-def truth_at(truth: Sequence[Truth], start_ns: int, end_ns: int) -> Truth | None:
-    """The span whose label holds for most of [start_ns, end_ns); a tie goes to the earlier. None: most of it has no label."""
+def truth_at(truth: Sequence[Truth], start_ns: int, end_ns: int, also: str | None = None) -> Truth | None:
+    """The span whose label holds for most of [start_ns, end_ns); a tie goes to the earlier. None: most of it has no label.
+
+    also: the same of a question's answer instead of the label
+    """
     shares: dict[str, int] = {}
     first: dict[str, Truth] = {}
     for span in truth:
@@ -60,8 +67,10 @@ def truth_at(truth: Sequence[Truth], start_ns: int, end_ns: int) -> Truth | None
             continue
         if span.start_ns >= end_ns:
             break
-        shares[span.label] = shares.get(span.label, 0) + min(span.end_ns, end_ns) - max(span.start_ns, start_ns)
-        first.setdefault(span.label, span)
+        said = span.label if also is None else span.also.get(also)
+        if said is not None:
+            shares[said] = shares.get(said, 0) + min(span.end_ns, end_ns) - max(span.start_ns, start_ns)
+            first.setdefault(said, span)
     unlabelled = end_ns - start_ns - sum(shares.values())
     if not shares or max(shares.values()) < unlabelled:
         return None

@@ -28,16 +28,19 @@ def class_weights(segments: Sequence[Segment], labels: int, balance: float) -> T
     return torch.from_numpy(weight * counts.sum() / (weight * counts).sum()).float()
 
 
-def validate(network: FusionNetwork, segments: Sequence[Segment], labels: Sequence[str]) -> dict[str, float]:
+def validate(
+    network: FusionNetwork, segments: Sequence[Segment], labels: Sequence[str], also: Mapping[str, int] | None = None
+) -> dict[str, float]:
     """Figures with every stream there, the accuracy with each one missing, and their sum-up `score`."""
     many = sum(int((segment.label != UNLABELLED).sum()) for segment in segments) > MANY
-    encoded = Encoded(InTraining(network), segments, every=VALIDATE_EVERY if many else 1)
+    encoded = Encoded(InTraining(network), segments, labels=len(labels), also=also, every=VALIDATE_EVERY if many else 1)
     inputs = list(segments[0].packets)
     whole = encoded.score(inputs)
     made = {"accuracy": accuracy(whole)}
     for index, label in enumerate(labels):
         made[f"recall_{label}"] = recall(whole, index)
         made[f"ap_{label}"] = average_precision(whole.scores[:, index], whole.label == index)
+    made |= {f"answered_{name}": right for name, right in encoded.answered(inputs).items()}
     lacking = {name: keep for name, keep in presence_patterns(inputs).items() if name.startswith("without")}
     made |= {f"accuracy_{name}": accuracy(encoded.score(keep)) for name, keep in lacking.items()}
     made["score"] = _sum_up(made)
@@ -45,7 +48,7 @@ def validate(network: FusionNetwork, segments: Sequence[Segment], labels: Sequen
 
 
 def _sum_up(made: Mapping[str, float]) -> float:
-    """Mean recall and mean AP of the labels that occur count most; a fifth is for missing streams."""
-    whole = [value for name, value in made.items() if name.startswith(("recall_", "ap_")) and not math.isnan(value)]
+    """Mean recall and mean AP of the labels that occur and further answers count most; a fifth is for missing streams."""
+    whole = [value for name, value in made.items() if name.startswith(("recall_", "ap_", "answered_")) and not math.isnan(value)]
     lacking = [value for name, value in made.items() if name.startswith("accuracy_")]
     return float(0.8 * np.mean(whole) + 0.2 * np.mean(lacking)) if lacking else float(np.mean(whole))

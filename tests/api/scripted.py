@@ -1,6 +1,6 @@
 """Starts the real API process with an invented supervisor behind it, for whoever works on the page.
 
-    .venv/bin/python tests/api/scripted.py [--port 8700] [--recordings FOLDER] [--folder FOLDER]
+    .venv/bin/python tests/api/scripted.py [--port 8700] [--recordings FOLDER] [--folder FOLDER] [--per-minute 600]
 
 It prints an address with a one-time code; Enter prints another one. Ctrl-C ends it; --folder keeps token, cookies and recordings across starts.
 
@@ -49,8 +49,13 @@ CONFIGS = [
 class Play:
     """The invented supervisor's sessions."""
 
-    def __init__(self, folder: Path, port: int, recordings: Path | None) -> None:
-        service = {"listen": f"127.0.0.1:{port}", "log": "text", **({} if recordings is None else {"recordings": str(recordings)})}
+    def __init__(self, folder: Path, port: int, recordings: Path | None, per_minute: int = 600) -> None:
+        service = {
+            "listen": f"127.0.0.1:{port}",
+            "log": "text",
+            "limits": {"per_minute": per_minute},
+            **({} if recordings is None else {"recordings": str(recordings)}),
+        }
         self.supervisor = FakeSupervisor(folder, self.answer, **service)
         self.running: dict[str, dict[str, Any]] = {}
         self.lock = threading.RLock()
@@ -183,11 +188,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8700, help="0: any that is free")
     parser.add_argument("--recordings", type=Path)
     parser.add_argument("--folder", type=Path, help="for token, cookies and recordings; default: a new one that goes again")
+    parser.add_argument("--per-minute", type=int, default=600, help="requests that one browser may make")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
         folder = asked.folder or Path(scratch)
         folder.mkdir(exist_ok=True)
-        play = Play(folder, asked.port, asked.recordings or with_a_recording(folder))
+        play = Play(folder, asked.port, asked.recordings or with_a_recording(folder), asked.per_minute)
         supervisor = play.supervisor.start()
         if not supervisor.address:
             sys.exit("".join(supervisor.errors))

@@ -12,7 +12,7 @@ from pipeline.cli import main
 CAPTIONS = "holds no caption that can be read (WebVTT, SRT or JSON lines with start_ms, end_ms, text wanted)"
 CONFIG_NAMED = "name a YAML config, for example configs/demo.yaml"
 DEADLINE = "write for example `deadline_ms: 150` (a decision goes out at the latest this long after its window's end)"
-KNOWN = "align, decide, edges, inputs, model, offset_ms, record, run, session, sinks, sources, transforms, truth"
+KNOWN = "align, decide, edges, inputs, model, nodes, offset_ms, record, run, session, sinks, sources, transforms, truth"
 FAULTS = "dead, delay_ms, drift_ppm, drop, freezes, jitter, reorder, stalls"
 FILE_OPTIONS = "audio_track, block_ms, captions, fault_seed, faults, path, text_track, threads, video_track"
 BIG = "for a media file, run `sensorium run file --input FILE`"

@@ -20,6 +20,7 @@ from pipeline.resolve import Part, require
 from pipeline.sinks.arrow import ArrowStream
 from pipeline.sinks.console import Console
 from pipeline.sinks.jsonl import FIELDS, JsonLines
+from pipeline.sinks.jsonl import line_of as json_line_of
 from pipeline.sinks.plain import PlainLines, clock_text, line_of
 from pipeline.sinks.summary import Summary
 
@@ -95,6 +96,18 @@ def test_a_json_line_has_the_fields_that_are_promised(tmp_path):
     sink.close()
 
 
+def test_what_a_decision_also_says_stands_in_its_lines(tmp_path):
+    told = replace(decision(), also={"word": "blue"})
+    assert json.loads(json_line_of(told))["also"] == {"word": "blue"}
+    assert "also" not in json.loads(json_line_of(decision()))
+    assert line_of(told) == "00:00.000 speaking 0.93 word:blue video=present audio=present text=empty 41ms"
+    sink = ArrowStream(path=tmp_path / "out.arrow")
+    sink.decision(told)
+    sink.close()
+    (row,) = pa.ipc.open_stream(tmp_path / "out.arrow").read_all().to_pylist(maps_as_pydicts="strict")
+    assert row["also"] == {"word": "blue"}
+
+
 def test_a_run_begins_its_file_anew(tmp_path):
     for _ in range(2):
         sink = JsonLines(path=tmp_path / "out.jsonl")
@@ -110,6 +123,17 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path, sink):
     with pytest.raises(FileExistsError, match="something else than decisions"):
         sink(path=path)
     assert path.read_bytes() == b"\0\0\0\x1cftypisom"
+
+
+@pytest.mark.parametrize("sink", [JsonLines, ArrowStream])
+def test_two_sessions_do_not_write_to_one_file(tmp_path, sink):
+    first = sink(path=tmp_path / "out")
+    first.decision(decision())
+    with pytest.raises(OSError, match="another session writes its decisions to it"):
+        sink(path=tmp_path / "out")
+    first.close()
+    assert (tmp_path / "out").stat().st_size > 0
+    sink(path=tmp_path / "out").close()
 
 
 def test_a_json_file_of_something_else_is_not_overwritten(tmp_path):
@@ -174,7 +198,7 @@ def test_an_arrow_stream_gives_the_decisions_back(tmp_path):
         sink.decision(one)
     sink.close()
     rows = pa.ipc.open_stream(tmp_path / "out.arrow").read_all().to_pylist(maps_as_pydicts="strict")
-    assert rows == [{name: one.to_json()[name] for name in (*FIELDS, "attribution")} for one in made]
+    assert rows == [{name: one.to_json()[name] for name in (*FIELDS, "attribution", "also")} for one in made]
 
 
 def test_an_arrow_stream_that_was_killed_can_be_read_up_to_its_last_batch(tmp_path):
@@ -270,6 +294,13 @@ def test_the_live_view_fits_the_terminal_and_says_all_that_matters(width):
     if width >= 80:
         assert "3 overflow" in text
         assert "00:01.280 / 00:05.000" in text
+
+
+def test_the_live_view_shows_what_a_decision_also_says():
+    sink = screen(80)
+    sink.status(status())
+    sink.decision(replace(decision(), also={"word": "blue"}))
+    assert "word blue" in shown(sink, 80)
 
 
 def test_the_live_view_of_a_stream_without_a_known_drift_shows_a_dash():

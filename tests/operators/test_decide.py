@@ -73,3 +73,17 @@ def test_logits_of_another_shape_or_not_finite_are_refused(logits):
 def test_an_impossible_decider_is_refused(wrong):
     with pytest.raises(ContractError):
         Decider(**{"labels": "ab", **wrong})
+
+
+def test_what_the_model_also_says_stands_behind_the_labels_and_is_not_held():
+    decider = Decider("ab", hold=3, also={"word": ["-", "bin", "lay"], "loud": ["no", "yes"]})
+    first, second = np.array([2.0, 0, 0, 9, 0, 1, 0]), np.array([0, 2.0, 0, 0, 9, 0, 1])
+    assert decider.decide(first) == ("a", dict(zip("ab", softmax(first[:2]).tolist(), strict=True)))
+    assert decider.answers(first) == {"word": "bin", "loud": "no"}
+    assert decider.decide(second)[0] == "a"
+    assert decider.answers(second) == {"word": "lay", "loud": "yes"}
+
+
+def test_logits_without_the_further_answers_are_refused():
+    with pytest.raises(ContractError, match="4 finite logits wanted"):
+        Decider("ab", also={"word": ["-", "bin"]}).decide(np.zeros(2))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.encoders import FrameCNN, LogMelCNN, SeriesMLP, TokenBag
+from operators.encoders import FrameCNN, LogMelCNN, SeriesMLP, TokenBag, WordRow
 from operators.errors import ContractError
 
 RNG = np.random.default_rng(0)
@@ -11,6 +11,7 @@ CASES = [
     (FrameCNN, (9, 20), torch.tensor(RNG.integers(0, 256, (3, 9, 20)).astype(np.uint8))),
     (LogMelCNN, (4, 40), torch.tensor(RNG.normal(-6, 4, (3, 4, 40)).astype(np.float32))),
     (TokenBag, (32,), torch.tensor(RNG.integers(0, 4096, (3, 32)))),
+    (WordRow, (4,), torch.tensor(RNG.integers(0, 7, (3, 4)))),
     (SeriesMLP, (6,), torch.tensor(RNG.normal(size=(3, 6)))),
 ]
 NAMES = [f"{case[0].__name__}{case[1]}" for case in CASES]
@@ -38,7 +39,7 @@ def test_an_encoder_in_float64_computes_in_float64(encoder, shape, x):
     assert encoder(8, shape).double().eval()(x).dtype == torch.float64
 
 
-@pytest.mark.parametrize("encoder", [FrameCNN, LogMelCNN, TokenBag, SeriesMLP])
+@pytest.mark.parametrize("encoder", [FrameCNN, LogMelCNN, TokenBag, WordRow, SeriesMLP])
 def test_a_shape_of_the_wrong_rank_is_refused(encoder):
     with pytest.raises(ContractError, match="wants shape"):
         encoder(8, (3, 4, 5))
@@ -85,3 +86,13 @@ def test_the_order_of_words_and_the_padding_do_not_matter_but_having_text_does()
 
 def test_a_token_beyond_the_table_does_not_stop_the_engine():
     assert torch.isfinite(TokenBag(16, (3,), buckets=64).eval()(torch.tensor([[64, 1 << 40, -5]]))).all()
+
+
+def test_a_row_of_words_keeps_their_order_and_gives_each_its_own_place():
+    row = WordRow(12, (4,)).eval()(torch.tensor([[2, 3, 2, 0]])).reshape(4, 3)
+    assert row.tolist() == [[0, 1, 0], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
+
+
+def test_a_word_beyond_the_last_number_stands_for_the_last():
+    row = WordRow(6, (2,)).eval()(torch.tensor([[1 << 40, -5]])).reshape(2, 3)
+    assert row.tolist() == [[0, 0, 1], [0, 0, 0]]

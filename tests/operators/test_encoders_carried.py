@@ -16,6 +16,8 @@ from pipeline.clock import FakeClock
 from pipeline.evaluate import Encoded
 from pipeline.model import load_model
 from pipeline.parity import check_parity
+from pipeline.runtime.batcher import Work, infer
+from pipeline.runtime.graphs import Graphs
 from pipeline.runtime.inference import Inference
 from pipeline.training.batch import Hops, forward, make_batch
 from pipeline.training.network import InTraining
@@ -84,14 +86,18 @@ class TestEncoder:
         segment = cut(model)
         wanted = Encoded(make_backend("onnx", model), [segment]).score(["imu"]).scores
         windows = list(cutter(model)._windows(session(), "wait", 0))
-        first = Inference(model, make_backend("onnx", model), FakeClock())
-        first.warm_up()
-        said = [softmaxed(first(window)) for window in windows[:5]]
-        second = Inference(model, make_backend("onnx", model), FakeClock())
+        graphs = Graphs(model, make_backend("onnx", model), FakeClock())
+        first, second = Inference(graphs), Inference(graphs)
+        said = [softmaxed(inferred(first, window)) for window in windows[:5]]
         second.restore(first.snapshot())
-        said += [softmaxed(second(window)) for window in windows[5:]]
+        said += [softmaxed(inferred(second, window)) for window in windows[5:]]
         assert all(isinstance(window, AlignedWindow) for window in windows)
         np.testing.assert_allclose(said, wanted, atol=1e-6)
+
+
+def inferred(inference, window):
+    ((_, made),) = infer([Work(inference=inference, window=window)])
+    return made
 
 
 def carried_model(folder, kind):

@@ -14,6 +14,7 @@ from operators.packet import Closed, CoreEvent, Dropped, Tick
 from operators.window import Slot
 from pipeline.clock import FakeClock
 from pipeline.runtime.core import FusionCore, presence_of, unused
+from pipeline.runtime.graphs import Graphs
 from pipeline.runtime.pace import Pace
 from pipeline.runtime.parts import make_core
 
@@ -24,7 +25,7 @@ def plan(**kwargs: Any) -> FakePlan:
 
 def core(of: FakePlan | None = None) -> FusionCore:
     of = of or plan()
-    return make_core(of, of.backend, FakeClock())
+    return make_core(of, Graphs(of.model, of.backend, FakeClock()))
 
 
 def events(count: int = 20) -> list[CoreEvent]:
@@ -101,7 +102,7 @@ class SlowBackend(ArithmeticBackend):
 
 def test_a_decision_after_its_deadline_is_counted_as_missed() -> None:
     clock, slow = FakeClock(), plan(speed=1)
-    it = make_core(slow, SlowBackend(clock), clock)
+    it = make_core(slow, Graphs(slow.model, SlowBackend(clock), clock))
     it.start(Pace(clock=clock, epoch_ns=clock.now_ns()))
     clock.sleep_until(clock.now_ns() + 250 * MS)
     out = decide(it, [Tick(now_ns=250 * MS)])

@@ -49,6 +49,8 @@ class Stage:
     def vacate(self, names: list[str]) -> None:
         self.orders.append(("vacate", *names))
 
+    def connect(self, edges: dict[str, str]) -> None: ...
+
     def stop(self, name: str) -> None:
         self.orders.append(("stop", name))
 

@@ -8,7 +8,19 @@ import tinytable
 import torch
 
 from pipeline.cli import main
-from pipeline.evaluate import Scored, accuracy_of, balanced_of, best_temperature, calibration_error, confusion, interval, softmax, tempered
+from pipeline.evaluate import (
+    Encoded,
+    Scored,
+    accuracy_of,
+    balanced_of,
+    best_temperature,
+    calibration_error,
+    confusion,
+    interval,
+    roc_auc,
+    softmax,
+    tempered,
+)
 from pipeline.report import noisy
 from pipeline.train import train
 from pipeline.training.segment import Segment
@@ -25,6 +37,34 @@ def test_scores_that_are_as_often_right_as_they_say_have_no_calibration_error():
     assert calibration_error(scored(rows, [0] * 8 + [1] * 2)) == pytest.approx(0.0)
     assert calibration_error(scored(rows, [1] * 10)) == pytest.approx(0.8)
     assert calibration_error(scored([[1.0, 0.0]] * 4, [0, 0, 1, 1])) == pytest.approx(0.5)
+
+
+def test_the_area_under_the_curve_is_how_often_a_positive_is_above_a_negative():
+    score, positive = np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
+    assert roc_auc(score, positive) == pytest.approx(3.5 / 4)  # one tie of four pairs
+    assert roc_auc(-score, positive) == pytest.approx(0.5 / 4)
+    assert np.isnan(roc_auc(score, np.ones(4, bool)))
+
+
+class Told:
+    """An engine whose outputs are the packets themselves."""
+
+    def encode(self, stream, batch, before=None):
+        return batch
+
+    def fuse(self, inputs, presence):
+        return inputs["a"][:, 0]
+
+
+def test_further_answers_are_counted_where_they_are_known_and_labels_only_see_their_own_outputs():
+    outputs = np.array([[2, 0, 0, 9, 0], [2, 0, 9, 0, 0], [0, 2, 0, 0, 9], [0, 2, 0, 0, 9]], np.float32)  # two labels, three answers
+    made = Segment(
+        name="s", packets={"a": outputs}, table={"a": np.arange(4)[:, None]}, label=np.array([0, 0, 1, -1]), condition=[""] * 4,
+        start_ns=np.zeros(4, np.int64), also={"word": np.array([1, 1, 2, -1])},
+    )  # fmt: skip
+    encoded = Encoded(Told(), [made], labels=2, also={"word": 3})
+    assert encoded.score(["a"]).scores.argmax(1).tolist() == [0, 0, 1]
+    assert encoded.answered(["a"]) == {"word": pytest.approx(2 / 3)}
 
 
 def test_the_temperature_takes_back_what_was_put_on():

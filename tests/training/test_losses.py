@@ -53,6 +53,32 @@ def test_several_losses_are_a_weighted_sum():
     )
 
 
+def also(*terms):
+    return Loss([LossTerm.model_validate(term) for term in terms], ["low", "mid", "high"], WEIGHT, 0.0, {"side": 2, "word": 3})
+
+
+def test_a_further_question_is_judged_on_its_own_outputs_where_its_answer_is_known():
+    outputs = torch.cat([LOGITS, torch.randn(4, 2), LOGITS.flip(1)], dim=1)
+    word = torch.tensor([2, -1, 0, 1])
+    made = also({"kind": "also", "of": "word", "weight": 0.5})(outputs, LABEL, {"word": word})
+    assert made == pytest.approx(0.5 * F.cross_entropy(LOGITS.flip(1)[[0, 2, 3]], word[[0, 2, 3]]).item())
+
+
+def test_decisions_without_a_label_are_passed_over_even_if_none_has_one():
+    terms = [{"kind": "cross_entropy"}, {"kind": "also", "of": "side"}]
+    outputs, side = torch.randn(4, 8), torch.tensor([0, 1, 1, -1])
+    known = torch.tensor([0, -1, 2, -1])
+    wanted = F.cross_entropy(outputs[[0, 2], :3], torch.tensor([0, 2]), weight=WEIGHT) + F.cross_entropy(outputs[:3, 3:5], side[:3])
+    assert also(*terms)(outputs, known, {"side": side}) == pytest.approx(wanted.item())
+    nothing = torch.full((4,), -1)
+    assert also(*terms)(outputs, nothing, {"side": nothing}) == 0.0
+
+
+def test_a_question_that_the_model_does_not_answer_is_refused():
+    with pytest.raises(ValueError, match=r"one of \['side', 'word'\], got 'smell'"):
+        also({"kind": "also", "of": "smell"})
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "steps"])
 def test_every_schedule_warms_up_and_never_rises_after(schedule):
     shares = [share_of_rate(schedule, step / 100, 0.1) for step in range(101)]
@@ -97,3 +123,10 @@ def test_dropped_steps_are_missing_steps():
     made = augmented(batch(), {"a": Augment.model_validate({"drop": 0.5})}, np.random.default_rng(1))
     assert 0 < (made.table["a"] == -1).sum() < 4
     assert (made.table["t"] >= 0).all()
+
+
+def test_inputs_are_taken_away_from_whole_windows_but_never_all_of_them():
+    made = augmented(batch(), {name: Augment.model_validate({"gone": 0.9}) for name in ("a", "t", "p")}, np.random.default_rng(1))
+    left = torch.stack([(rows >= 0).all(1) for rows in made.table.values()])
+    assert (left.sum(0) >= 1).all()
+    assert (left.sum(0) < 3).any()

@@ -155,7 +155,7 @@ def decided_ns(decision: Decision) -> int:
 
 def _decided(decision: Decision) -> dict[str, Any]:
     said = decision.to_json()
-    values = {name: said[name] for name in ("id", "window", "revision", "label", "presence", "age_ns", "latency_ns", "model")}
+    values = {name: said[name] for name in ("id", "window", "revision", "label", "presence", "age_ns", "latency_ns", "model", "also")}
     scores = {name: _finite(score) for name, score in decision.scores.items()}
     return _span(decision.start_ns, decision.end_ns) | values | {"scores": scores}
 

@@ -42,6 +42,7 @@ DECISION = _object(
         "age_ns": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
         "latency_ns": {"type": "object", "additionalProperties": _INTEGER},
         "model": _TEXT,
+        "also": {"type": "object", "additionalProperties": _TEXT},
     },
 )
 """session_start_ns, session_end_ns: the span on the session's own timeline, exact; timestamp: its start as wall time."""
