@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pipeline.api.answers import Decisions, Problem
 from pipeline.api.house import House
@@ -48,12 +50,20 @@ def routes(house: House) -> APIRouter:
         `event: gone` ends it: the session has ended.
         """
         house.session(session)
-        return StreamingResponse(events(house, session, last_event_id or after), media_type="text/event-stream")
+        return EventStream(events(house, session, last_event_id or after), media_type="text/event-stream")
 
     return router
 
 
-async def events(house: House, session: str, after: str | None) -> AsyncIterator[str]:
+class EventStream(StreamingResponse):
+    """One that ends its events together with itself, however it ends: nobody is listened for that is gone."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(cast("AsyncGenerator[str, None]", self.body_iterator)):
+            await super().__call__(scope, receive, send)
+
+
+async def events(house: House, session: str, after: str | None) -> AsyncGenerator[str, None]:
     """Ends with the session."""
     with house.hub.reader(session, Mailbox(frozenset({"decision", "gone"}))) as box:
         seen, missed = house.session(session), 0

@@ -14,7 +14,7 @@ from pipeline.api.mailbox import Mailbox
 from pipeline.api.metrics import Metrics
 
 S = 1_000_000_000
-ORDER = ("session", "stream", "edge", "stage", "le", "kind", "size", "count", "status", "of", "reason", "fault", "state")
+ORDER = ("session", "stream", "edge", "stage", "le", "kind", "size", "count", "status", "of", "what", "reason", "fault", "state")
 
 
 @pytest.fixture
@@ -86,10 +86,13 @@ def test_latencies_are_a_histogram_of_each_stage(guarded):
 
 
 def test_the_engine_its_cores_and_its_batches(guarded):
-    guarded.hub.take(invented.engine(restarts=2, fusion={"batches": {"encode": {"1": 5, "4": 2}}, "shed": 9}))
+    guarded.hub.take(
+        invented.engine(traces={"sent": 7, "dropped": 1}, restarts=2, fusion={"batches": {"encode": {"1": 5, "4": 2}}, "shed": 9})
+    )
     found = scraped(guarded)
     assert found["sensorium_engine_up"][()] == 1
     assert found["sensorium_engine_restarts_total"][()] == 2
+    assert found["sensorium_traces_total"] == {("sent",): 7, ("dropped",): 1}
     assert found["sensorium_cores_in_use"][()] == 0.8
     assert found["sensorium_batches_total"] == {("encode", "1"): 5, ("encode", "4"): 2}
     assert found["sensorium_fusion"] == {("shed",): 9}
