@@ -262,3 +262,15 @@ class Sink(Protocol):
     def status(self, status: Status) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A sink that can be asked how it is doing, from any thread, for metrics."""
+
+    def counts(self) -> Mapping[str, int | Mapping[str, int]]:
+        """Plain numbers by name (taken, sent, retried, waiting ...); `dropped` holds them by reason.
+
+        Where each decision goes to one place, taken = sent + waiting + what was dropped.
+        """
+        ...

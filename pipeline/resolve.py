@@ -42,6 +42,7 @@ _EXTRA_OF = {
     "paho": "text",
     "pocketsphinx": "speech",
     "aiortc": "webrtc",
+    "confluent_kafka": "kafka",
 }
 
 

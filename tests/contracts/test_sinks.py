@@ -40,11 +40,28 @@ def fail(path, problem, hint):
     return ConfigError("f.yaml", ".".join(map(str, path)), problem, hint)
 
 
+NEEDED = {
+    "path": "out.bin",
+    "brokers": "127.0.0.1:9",
+    "topic": "decisions",
+    "url": "http://127.0.0.1:9/in",
+    "secret_env": "TEST_SECRET",
+    "spool": "spool",
+    "close_s": 0.1,
+}
+"""What a sink is given where it takes it: nobody listens there."""
+
+
 @pytest.fixture(params=SINKS, ids=lambda found: found.__name__)
-def make_sink(request, tmp_path):
-    """Makes the sink as a config would: options by name, a path where it takes one."""
+def make_sink(request, tmp_path, monkeypatch):
+    """Makes the sink as a config would: options by name."""
     found = request.param
-    options = {"path": "out.bin"} if "path" in inspect.signature(found).parameters else {}
+    monkeypatch.setenv("TEST_SECRET", "a-secret-for-tests-only")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    taken = inspect.signature(found).parameters
+    options = {name: value for name, value in NEEDED.items() if name in taken}
+    if "port" in taken and taken["port"].default is inspect.Parameter.empty:
+        options["port"] = 0
     part = Part(f"{found.__module__}:{found.__name__}", options, path=("sinks", 0), folder=tmp_path, fail=fail)
     require(part, METHODS, "sink", ("sinks", 0), fail)
     return part.make
