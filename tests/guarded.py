@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,12 @@ class Guarded:
 
 def by_token(token: str = TOKEN, host: bytes = HOST) -> Headers:
     return [(b"host", host), (b"authorization", f"Bearer {token}".encode())]
+
+
+def walk(routes: Any) -> Iterator[Any]:
+    """Every route of an app, also of the routers within it."""
+    for route in routes:
+        if hasattr(route, "path"):
+            yield route
+        else:
+            yield from walk(route.original_router.routes)

@@ -62,10 +62,11 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return _line(422, f"{place}: {first['msg']}")
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         return _line(500, INTERNAL)
-    line = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    known = {404: "there is nothing at this address", 405: f"{request.method} is not understood at this address"}
+    line = known.get(error.status_code, str(error.detail))
     return _line(error.status_code, line, dict(error.headers or {}))
 
 

@@ -147,10 +147,9 @@ class Door(asyncio.Protocol):
             self._handshake = asyncio.ensure_future(self._secure(plain, self._context))
 
     async def _secure(self, plain: asyncio.Transport, context: ssl.SSLContext) -> None:
-        http = self._http()
-        loop = asyncio.get_running_loop()
+        loop, held = asyncio.get_running_loop(), _Held()
         try:
-            secured = await loop.start_tls(plain, http, context, server_side=True, ssl_handshake_timeout=self._patience_s)
+            secured = await loop.start_tls(plain, held, context, server_side=True, ssl_handshake_timeout=self._patience_s)
         except (OSError, asyncio.CancelledError):  # ssl.SSLError and the time-out are OSErrors
             self._places.refused["handshake"] += 1
             plain.abort()
@@ -158,8 +157,20 @@ class Door(asyncio.Protocol):
         if secured is None:
             plain.abort()
             return
-        # In the same step of the loop: nothing that was sent with the handshake's end has been given to it yet.
-        http.connection_made(secured)
+        http = self._http()
+        _hand_over(secured, http)
+        for data in held.data:
+            http.data_received(data)
+
+
+class _Held(asyncio.Protocol):
+    """Keeps what came together with the end of the handshake, before HTTP is there to take it."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.data.append(data)
 
 
 def _hand_over(transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:

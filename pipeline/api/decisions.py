@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pipeline.api.answers import Decisions, Problem
 from pipeline.api.house import House
@@ -48,21 +50,30 @@ def routes(house: House) -> APIRouter:
         `event: gone` ends it: the session has ended.
         """
         house.session(session)
-        return StreamingResponse(events(house, session, last_event_id or after), media_type="text/event-stream")
+        return EventStream(events(house, session, last_event_id or after), media_type="text/event-stream")
 
     return router
 
 
-async def events(house: House, session: str, after: str | None) -> AsyncIterator[str]:
+class EventStream(StreamingResponse):
+    """One that ends its events together with itself, however it ends: nobody is listened for that is gone."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(cast("AsyncGenerator[str, None]", self.body_iterator)):
+            await super().__call__(scope, receive, send)
+
+
+async def events(house: House, session: str, after: str | None) -> AsyncGenerator[str, None]:
     """Ends with the session."""
     with house.hub.reader(session, Mailbox(frozenset({"decision", "gone"}))) as box:
         seen, missed = house.session(session), 0
+        gone = seen.gone  # what comes from now on is in the box
         before, _ = seen.after(after, RING) if after is not None else ([], True)
         yield "retry: 1000\n\n"  # at once, so that a browser knows that it is connected
         for decision in before:
             yield _event(Note("decision", {"decision": decision}))
-        if seen.gone is not None:
-            yield _event(Note("gone", {"session": session, **seen.gone}))
+        if gone is not None:
+            yield _event(Note("gone", {"type": "gone", "session": session, **gone}))
             return
         while True:
             try:

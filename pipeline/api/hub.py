@@ -14,6 +14,7 @@ from typing import Any
 
 from operators.errors import SensoriumError
 from pipeline.api.mailbox import Item, Mailbox, Note
+from pipeline.mask import mask
 
 RING = 1000
 ENDED_KEPT = 8
@@ -86,7 +87,8 @@ class Hub:
         try:
             if taker is None:
                 raise KeyError(kind)
-            taker(message)
+            # Who said it has masked it already; a page and a program's answer are no place to find out that one did not.
+            taker(message if kind == "decision" else _masked(message))
         except (KeyError, TypeError, ValueError):
             self.unknown[str(kind)[:32]] += 1
 
@@ -214,3 +216,11 @@ class Hub:
     def recording(self) -> list[str]:
         """The sessions that are being recorded now."""
         return [name for name, seen in self.sessions.items() if seen.gone is None and (seen.status or {}).get("recording") == "on"]
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401 - plain values
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {name: _masked(item) for name, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list) else value

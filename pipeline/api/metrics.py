@@ -22,7 +22,7 @@ STATES = ("starting", "running", "degraded", "ended", "failed")
 STREAM_STATES = ("waiting", "connecting", "live", "stalled", "lost", "muted", "closed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Metrics(Collector):
     """text() is the page."""
 
@@ -87,6 +87,8 @@ def _engine(engine: Said) -> Iterator[Metric]:
     batches = fusion.get("batches") or {}
     sizes = [((kind, str(size)), _number(count)) for kind, found in batches.items() for size, count in found.items()]
     yield _counter("batches", "Runs of a model, by how many windows or packets they took", ["kind", "size"], sizes)
+    traces = [((what,), _number(count)) for what, count in (engine.get("traces") or {}).items()]
+    yield _counter("traces", "Traces that were sent, dropped before they could be, or not taken", ["what"], traces)
     plain = [((name,), float(value)) for name, value in fusion.items() if isinstance(value, int | float)]
     yield _gauge("fusion", "What else the fusion actors count", ["count"], plain)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from asgi import HOST
-from guarded import Guarded, by_token
+from guarded import Guarded, by_token, walk
 
 OPEN = {"/", "/enter", "/health/live", "/health/ready"}
 METHODS = ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW")
@@ -17,14 +17,6 @@ BODIES = {
     "text": b'{"text": "hi"}',
 }
 OWN = (b"origin", b"http://127.0.0.1:8700")
-
-
-def walk(routes):
-    for route in routes:
-        if hasattr(route, "path"):
-            yield route
-        else:
-            yield from walk(route.original_router.routes)  # of a router within the app
 
 
 def routes(app):

@@ -122,8 +122,10 @@ def test_a_program_that_reads_a_stream_too_slowly_is_let_go(tmp_path):
     guarded = Guarded(tmp_path, seconds=0.05)
 
     async def slow():
+        asked = [{"type": "http.request", "body": b"", "more_body": False}]
+
         async def receive():
-            await asyncio.sleep(60)
+            return asked.pop() if asked else await asyncio.sleep(60)
 
         async def send(message):
             if message["type"] == "http.response.body":
@@ -143,6 +145,7 @@ def test_a_program_that_reads_a_stream_too_slowly_is_let_go(tmp_path):
 
     with pytest.raises(ConnectionAbortedError):
         asyncio.run(slow())
+    assert guarded.guard.refused == {"slow": 1}
     assert guarded.hub.readers() == {}
 
 
