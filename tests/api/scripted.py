@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import threading
@@ -190,6 +191,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for token, cookies and recordings; default: a new one that goes again")
     parser.add_argument("--per-minute", type=int, default=600, help="requests that one browser may make")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
     with tempfile.TemporaryDirectory(prefix="sensorium-") as scratch:
         folder = asked.folder or Path(scratch)
         folder.mkdir(exist_ok=True)
