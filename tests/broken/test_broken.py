@@ -70,8 +70,8 @@ REFUSED = [
     ("desk.yaml --set truth=truth.txt", 2, '{folder}/truth.txt:1: is not JSON; write for example {"start_ms": 0, "end_ms": 1000, "label": "silent"}'),
     ("desk.yaml --set truth=two_truths.jsonl", 2, "{folder}/two_truths.jsonl: has two labels at 400000000 ns; spans may touch but not overlap"),
     # -- models
-    ("desk.yaml --set model=speakin", 2, "--set model=speakin: model: there is no model 'speakin'; shipped models: speaking; or give the path of a model directory"),
-    ("desk.yaml --set model=empty", 2, "--set model=empty: model: there is no model 'empty'; shipped models: speaking; or give the path of a model directory"),
+    ("desk.yaml --set model=speakin", 2, "--set model=speakin: model: there is no model 'speakin'; shipped models: readback, speaking; or give the path of a model directory"),
+    ("desk.yaml --set model=empty", 2, "--set model=empty: model: there is no model 'empty'; shipped models: readback, speaking; or give the path of a model directory"),
     ("desk.yaml --set model=headless", 4, "model tiny: {folder}/headless/fuse.onnx cannot be read (No such file or directory); export the model again"),
     ("desk.yaml --set model=mislabelled", 4, "model tiny: fuse.onnx gives [('float32', (3,))], model.yaml says [('float32', (2,))]; export the model again"),
 ]  # fmt: skip
