@@ -248,8 +248,10 @@ class Courier:
             while self._waiting and self._waiting[0].number <= last:
                 self._waiting.popleft()
                 gone += 1
-            self._dropped.update({reason: min(number, gone) for reason, number in refused.items()} if lost else {})
-            self._sent += max(0, gone - lost)  # what was dropped meanwhile is counted as that
+            for reason, number in refused.items():  # what was dropped meanwhile is counted as that, and only once
+                self._dropped[reason] += min(number, gone)
+                gone -= min(number, gone)
+            self._sent += gone
             self._forget(last)
 
     def _pause(self, why: str, after_ns: int) -> bool:

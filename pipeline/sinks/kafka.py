@@ -90,6 +90,12 @@ def _reason(error: Exception) -> str:
     return found.name() if found is not None else type(error).__name__
 
 
+def _refusal(error: Exception) -> KafkaError | None:
+    """Of this message only: the next ones may go."""
+    found = error.args[0] if error.args and isinstance(error.args[0], KafkaError) else None
+    return found if found is not None and found.code() in NEVER else None
+
+
 class _Producing:
     """A batch is produced, and then its delivery reports are waited for, each of which comes within ANSWER_MS."""
 
@@ -108,14 +114,16 @@ class _Producing:
         def report(error: KafkaError | None, message: Message) -> None:
             reports.append(error)
 
-        produced = 0
-        try:
-            for item in items:
+        for index, item in enumerate(items):
+            try:
                 producer.produce(self._topic, item.body, item.session, headers={"id": item.id}, on_delivery=report)
-                produced += 1
-        except (KafkaException, BufferError) as error:
-            reports += [KafkaError(KafkaError._FAIL)] * (len(items) - produced)
-            self._fatal = self._fatal or _reason(error)
+            except (KafkaException, BufferError) as error:
+                refusal = _refusal(error)
+                if refusal is None:
+                    reports += [KafkaError(KafkaError._FAIL)] * (len(items) - index)
+                    self._fatal = self._fatal or _reason(error)
+                    break
+                reports.append(refusal)  # librdkafka does not even take it: of this one there is no delivery report
         self._await(producer, reports, len(items))
         return self._outcome(reports)
 

@@ -34,6 +34,8 @@ CONNECT_S = 5.0
 POLL_S = 0.05
 KEEPALIVE_S = 10
 FIELDS = {"session", "label"}
+HEAD_BYTES = 16
+"""What a PUBLISH packet has beside topic and body, at most: the type, its length, the topic's length, an identifier, no properties."""
 BUSY = (0x97,)
 """PUBACK "quota exceeded": later, perhaps. Any other refusal stands."""
 
@@ -110,15 +112,22 @@ class _Publisher:
         self._session, self._state, self._told = "", "", ""
         self._reasons: dict[int, ReasonCode] = {}
         self._connack: ReasonCode | None = None
+        self._most_bytes = 0
         self._cancelled, self._clock = threading.Event(), SystemClock()
 
     def carry(self, items: Sequence[Item]) -> Mapping[str, int]:
         client = self._connected(items[-1].session)
-        sent = [client.publish(topic_of(self._topic, session=item.session, label=item.label), item.body, qos=1).mid for item in items]
-        reasons = self._acknowledged(sent)
+        packets = [(topic_of(self._topic, session=item.session, label=item.label), item.body) for item in items]
+        fit = [(topic, body) for topic, body in packets if self._fits(topic, body)]
+        reasons = self._acknowledged([client.publish(topic, body, qos=1).mid for topic, body in fit])
         if any(reason.value in BUSY for reason in reasons):
             raise Undelivered("it is over its quota")
-        return Counter(f"refused: {reason}" for reason in reasons if reason.is_failure)
+        refused = Counter(f"refused: {reason}" for reason in reasons if reason.is_failure)
+        return refused + Counter({"too large": len(packets) - len(fit)})
+
+    def _fits(self, topic: str, body: bytes) -> bool:
+        """A broker ends the connection at a packet that is larger than it said, and would at every further try."""
+        return not self._most_bytes or HEAD_BYTES + len(topic.encode()) + len(body) <= self._most_bytes
 
     def tell(self, status: Status) -> None:
         client = self._connected(status.session)
@@ -193,6 +202,7 @@ class _Publisher:
 
     def _on_connect(self, client: mqtt.Client, data: object, flags: object, reason: ReasonCode, properties: object) -> None:
         self._connack = reason
+        self._most_bytes = getattr(properties, "MaximumPacketSize", 0)
 
     def _on_publish(self, client: mqtt.Client, data: object, mid: int, reason: ReasonCode, properties: Any) -> None:  # noqa: ANN401
         self._reasons[mid] = reason

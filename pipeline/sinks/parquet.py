@@ -20,7 +20,7 @@ from pipeline.backoff import SECOND
 from pipeline.clock import Clock, SystemClock, wall_utc
 from pipeline.ports import Status
 from pipeline.session.scribe import Scribe, ThreadScribe
-from pipeline.sinks.jsonl import naming
+from pipeline.sinks.jsonl import line_of, naming
 
 ROWS, SECONDS = 10_000, 60.0
 
@@ -56,7 +56,7 @@ class ParquetParts:
         self._taken += 1
         values = decision.to_json()
         row = {name: list(values[name].items()) if isinstance(values[name], dict) else values[name] for name in self._schema.names}
-        if not self._scribe.put(partial(self._add, row)):
+        if not self._scribe.put(partial(self._add, row), len(line_of(decision))):
             self._slow += 1
 
     def status(self, status: Status) -> None:

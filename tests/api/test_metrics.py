@@ -14,7 +14,7 @@ from pipeline.api.mailbox import Mailbox
 from pipeline.api.metrics import Metrics
 
 S = 1_000_000_000
-ORDER = ("session", "stream", "edge", "stage", "le", "kind", "size", "count", "status", "of", "what", "reason", "fault", "state")
+ORDER = ("session", "sink", "stream", "edge", "stage", "le", "kind", "size", "count", "status", "of", "what", "reason", "fault", "state")
 
 
 @pytest.fixture
@@ -98,6 +98,15 @@ def test_the_engine_its_cores_and_its_batches(guarded):
     assert found["sensorium_fusion"] == {("shed",): 9}
     guarded.hub.take(invented.engine("down"))
     assert scraped(guarded)["sensorium_engine_up"][()] == 0
+
+
+def test_what_a_sessions_sinks_sent_and_gave_up_is_there(guarded):
+    counts = {"taken": 9, "sent": 4, "retried": 2, "waiting": 3, "dropped": {"overflow": 2}}
+    guarded.hub.take(invented.engine(sinks={"desk": {"Webhook": counts}, "hall": {}}))
+    found = scraped(guarded)
+    plain = {name: value for name, value in counts.items() if name != "dropped"}
+    assert found["sensorium_sink"] == {("desk", "Webhook", name): value for name, value in plain.items()}
+    assert found["sensorium_sink_dropped_total"] == {("desk", "Webhook", "overflow"): 2}
 
 
 def test_the_api_counts_itself(guarded):

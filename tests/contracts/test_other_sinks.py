@@ -1,6 +1,7 @@
 """Parquet parts, and decisions pushed over WebSocket."""
 
 import os
+import threading
 from dataclasses import replace
 
 import pyarrow.dataset as ds
@@ -12,6 +13,7 @@ from websockets.sync.client import connect
 
 from operators.errors import ContractError
 from pipeline.clock import FakeClock
+from pipeline.session.scribe import ThreadScribe
 from pipeline.sinks.jsonl import line_of
 from pipeline.sinks.parquet import ParquetParts
 from pipeline.sinks.websocket import QUEUE, WebSocket
@@ -78,6 +80,29 @@ def test_a_disk_that_fails_is_told_with_the_file(tmp_path):
         sink.close()
 
 
+def test_a_disk_that_hangs_costs_memory_up_to_a_bound_and_the_rest_is_counted(tmp_path):
+    writing, done = threading.Event(), threading.Event()
+
+    class HungDisk(FakeClock):  # it is asked for the time by the thread that writes
+        def now_ns(self):
+            writing.set()
+            done.wait(30)
+            return super().now_ns()
+
+    sink = ParquetParts(path=tmp_path / "out", clock=HungDisk(), scribe=ThreadScribe(patient=False, most_bytes=10_000))
+    sink.decision(decision())
+    assert writing.wait(5)
+    for one in numbered(200):
+        sink.decision(one)  # returns
+    counts = sink.counts()
+    dropped = counts["dropped"]["the disk is too slow"]
+    assert 0 < dropped < 200
+    assert counts["taken"] == counts["sent"] + counts["waiting"] + dropped == 201
+    done.set()
+    sink.close()
+    assert ds.dataset(tmp_path / "out").count_rows() == 201 - dropped
+
+
 @pytest.fixture
 def pushing(tmp_path):
     sink = WebSocket(port=0, token_file=tmp_path / "token", queue=3)
@@ -105,7 +130,7 @@ def test_without_the_token_there_is_nothing(pushing, address):
 
 
 def test_a_slow_client_loses_the_oldest_and_holds_up_nobody(pushing):
-    with connect(f"{pushing.address}?token={pushing.token}", max_queue=1) as slow:
+    with connect(f"{pushing.address}?token={pushing.token}", max_queue=1, close_timeout=0.1) as slow:
         until(lambda: pushing.counts()["clients"] == 1, 5)
         big = replace(decision(), label="x" * 200_000)
         for _ in range(200):
