@@ -1,86 +1,176 @@
-"""Time stamps that are burned into picture and sound, and the transforms that read them where a source hands its packets on.
+"""What looks on while a session runs: transforms, sources and a sink that write down when each stamped packet came by.
 
-Picture: 32 cells in the top row, black or white: milliseconds (mod 2^32), highest bit last. Sound: a beep that begins with a flash.
-Put before the model's own:    transforms: {video: [{use: "benchmarks.burned:Pictures", out: FILE}]}
+Each process writes files of its own in the folder `notes`; times are of the monotonic clock, which all of this machine's processes share.
+
+    captured-PID.txt   key arrival given        a payload in the source: its arrival in session time, and when it was handed on
+    STREAM-in-PID.txt  key seq start end now burned samples rate        before the model's transforms; a picture's stamp, else -1
+    STREAM-out-PID.txt start end now            after them
+    audio-PID.pcm      the samples, int16, as they came
+    decided.jsonl      decisions, and when they were written
 """
 
 from __future__ import annotations
 
 import json
-import time
+import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmarks.stamps import burned_units
+from operators.decision import Decision
 from operators.packet import AudioBlock, Frame, Packet, StreamEvent
+from pipeline.clock import SystemClock
+from pipeline.live.captured import Captured, Connection, Given, Now
+from pipeline.ports import Status, Wanted
+from pipeline.sources.file import MediaFile
+from pipeline.sources.stream import Stream
+from pipeline.sources.webrtc import Browser
 
-CELLS = 32
-ROW = 24 / 360
-"""Of a picture's height the cells have."""
-FLASH, BEEP, SILENCE_S = 160, 0.1, 0.3
-
-
-def burn(picture: NDArray[np.uint8], ms: int) -> None:
-    """picture: (h, w) or (h, w, 3), of a width that 32 divides."""
-    height, width = max(1, round(picture.shape[0] * ROW)), picture.shape[1] // CELLS
-    for bit in range(CELLS):
-        picture[:height, bit * width : (bit + 1) * width] = 235 if (ms >> bit) & 1 else 16
+UNREAD = -1
 
 
-def read(picture: NDArray[np.uint8]) -> int:
-    """What was burned, from the middle of every cell."""
-    grey = picture if picture.ndim == 2 else picture[..., 1]
-    height, width = picture.shape[0] * ROW, picture.shape[1] / CELLS
-    rows = slice(max(0, round(0.25 * height)), max(1, round(0.75 * height)))
-    begins = [round((bit + 0.3) * width) for bit in range(CELLS)]
-    middles = [grey[rows, begin : begin + max(1, round(0.4 * width))] for begin in begins]
-    return sum(int(middle.mean() > 126) << bit for bit, middle in enumerate(middles))
+class _Lines:
+    """Opened when there is something to write."""
+
+    def __init__(self, notes: Path, name: str) -> None:
+        self._path = notes / f"{name}-{os.getpid()}.txt"
+        self._file: Any = None
+
+    def add(self, *values: int) -> None:
+        if self._file is None:
+            self._file = self._path.open("a", buffering=1)
+        self._file.write(" ".join(map(str, values)) + "\n")
 
 
-class _Noted:
-    def __init__(self, out: Path) -> None:
-        self._file = out.open("a", buffering=1)
+class _LookingOn:
+    """A transform that changes nothing."""
 
-    def note(self, **values: Any) -> None:  # noqa: ANN401 - plain values
-        self._file.write(json.dumps({"wall_ns": time.time_ns(), **values}) + "\n")
+    def process(self, event: StreamEvent) -> Iterator[StreamEvent]:
+        if isinstance(event, Packet):
+            self.note(event)
+        yield event
+
+    def note(self, packet: Packet) -> None:
+        raise NotImplementedError
 
     def snapshot(self) -> Mapping[str, Any]:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """It has no state."""
+        pass
 
 
-class Pictures(_Noted):
-    """Writes a line a picture: when it was made, what its packet says, when it was here, whether it flashes. out: a file."""
+class Before(_LookingOn):
+    """In front of the model's transforms."""
 
-    def __init__(self, *, out: Path) -> None:
-        super().__init__(out)
+    def __init__(self, *, notes: Path) -> None:
+        self._notes, self._clock = notes, SystemClock()
+        self._lines: dict[str, _Lines] = {}
+        self._samples: Any = None
 
-    def process(self, event: StreamEvent) -> Iterator[StreamEvent]:
-        if isinstance(event, Packet) and isinstance(event.payload, Frame):
-            data = event.payload.data
-            flash = bool(data[round(0.7 * data.shape[0]) :].mean() > FLASH)
-            self.note(ms=read(data), start_ns=event.start_ns, flash=flash)
-        yield event
+    def note(self, packet: Packet) -> None:
+        now_ns, payload = self._clock.now_ns(), packet.payload
+        burned, samples, rate_hz = UNREAD, 0, 0
+        if isinstance(payload, Frame):
+            units = burned_units(payload.data)
+            burned = UNREAD if units is None else units
+        elif isinstance(payload, AudioBlock):
+            samples, rate_hz = payload.data.shape[1], payload.rate_hz
+            self._keep(payload)
+        lines = self._lines.setdefault(packet.stream, _Lines(self._notes, f"{packet.stream}-in"))
+        lines.add(id(payload), packet.seq, packet.start_ns, packet.end_ns, now_ns, burned, samples, rate_hz)
+
+    def _keep(self, block: AudioBlock) -> None:
+        if self._samples is None:
+            self._samples = (self._notes / f"audio-{os.getpid()}.pcm").open("ab", buffering=0)
+        self._samples.write((block.data[0].clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
-class Beeps(_Noted):
-    """Writes a line a beep: where it begins by its packets' stamps, and when that block was here. out: a file."""
+class After(_LookingOn):
+    """Behind the model's transforms."""
 
-    def __init__(self, *, out: Path) -> None:
-        super().__init__(out)
-        self._loud_ns = -(10**18)
+    def __init__(self, *, notes: Path) -> None:
+        self._notes, self._clock = notes, SystemClock()
+        self._lines: dict[str, _Lines] = {}
 
-    def process(self, event: StreamEvent) -> Iterator[StreamEvent]:
-        if isinstance(event, Packet) and isinstance(event.payload, AudioBlock):
-            loud = np.flatnonzero(np.abs(event.payload.data).max(axis=0) > BEEP)
-            if len(loud):
-                first_ns = event.start_ns + round(int(loud[0]) * 1e9 / event.payload.rate_hz)
-                if first_ns - self._loud_ns > SILENCE_S * 1e9:
-                    self.note(start_ns=first_ns)
-                self._loud_ns = event.start_ns + round(int(loud[-1]) * 1e9 / event.payload.rate_hz)
-        yield event
+    def note(self, packet: Packet) -> None:
+        lines = self._lines.setdefault(packet.stream, _Lines(self._notes, f"{packet.stream}-out"))
+        lines.add(packet.start_ns, packet.end_ns, self._clock.now_ns())
+
+
+class NotedFile(MediaFile):
+    """A file; its payloads arrive when they are due."""
+
+    def __init__(self, *, notes: Path, path: Path) -> None:
+        super().__init__(path=path)
+        self._lines = _Lines(notes, "captured")
+
+    def events(self, from_ns: int = 0) -> Iterator[tuple[int, StreamEvent]]:
+        for due_ns, event in super().events(from_ns):
+            if isinstance(event, Packet):
+                self._lines.add(id(event.payload), due_ns, SystemClock().now_ns())
+            yield due_ns, event
+
+
+class NotedStream(Stream):
+    def __init__(self, *, notes: Path, url: str) -> None:
+        super().__init__(url=url)
+        self._lines = _Lines(notes, "captured")
+
+    def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Connection:
+        return _Noted(super().connect(wanted, now_ns), self._lines)
+
+
+class NotedBrowser(Browser):
+    def __init__(self, *, notes: Path, port: int, token_file: Path) -> None:
+        super().__init__(port=port, token_file=token_file)
+        self._lines = _Lines(notes, "captured")
+
+    def connect(self, wanted: Mapping[str, Wanted], now_ns: Now) -> Connection:
+        return _Noted(super().connect(wanted, now_ns), self._lines)
+
+
+class _Noted:
+    """A connection that is looked at."""
+
+    def __init__(self, inner: Connection, lines: _Lines) -> None:
+        self._inner, self._lines, self._clock = inner, lines, SystemClock()
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        return self._inner.details
+
+    def read(self, stop: threading.Event) -> Iterator[Given]:
+        for item in self._inner.read(stop):
+            if isinstance(item, Captured):
+                self._lines.add(id(item.payload), item.arrival_ns, self._clock.now_ns())
+            yield item
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Decided:
+    """A sink: every decision, when it came here, and the time that was session time 0. It stands behind the sink that it speaks of."""
+
+    def __init__(self, *, notes: Path) -> None:
+        self._file = (notes / "decided.jsonl").open("a", buffering=1)
+        self._clock = SystemClock()
+
+    def decision(self, decision: Decision) -> None:
+        self._write({"at_ns": self._clock.now_ns(), **decision.to_json()})
+
+    def status(self, status: Status) -> None:
+        qualities = {stream.name: stream.quality for stream in status.streams}
+        drifts = {stream.name: stream.drift_ppm for stream in status.streams}
+        faults = {stream.name: {**(stream.faults or {}), **(stream.dropped or {})} for stream in status.streams}
+        told = {"now_ns": status.now_ns, "epoch_ns": status.epoch_ns, "quality": qualities, "drift_ppm": drifts, "faults": faults}
+        self._write({**told, "missed": status.missed_deadlines, "skipped": status.skipped})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, values: dict[str, Any]) -> None:
+        self._file.write(json.dumps(values) + "\n")

@@ -1,249 +1,187 @@
-"""From a camera's instant to the decision, by kind of source: a sender burns the time into what it sends, and the pipeline reads it.
+"""True latency: from when a picture was made, or a sound heard, to when the decision about that instant was written, by stage.
 
-    python -m benchmarks.latency [--seconds 60] [--kinds file,rtsp,webrtc]
+    python -m benchmarks.latency [--kinds file rtsp webrtc] [--seconds 60] [--warm 20]
 
-file     H.264 and AAC that this script made, read in real time: a picture's instant is its place on the file's own timeline
-rtsp     tests/real/rtsp_server.py: GStreamer, x264 zerolatency, AAC; a picture's instant is its beginning; it is encoded when it is over
-webrtc   headless Chromium: a canvas that shows the time, sent by the page that a person would use (VP8, Opus)
+What is sent carries the time of its making, burned in live (benchmarks.stamps); all processes of this machine share that clock, and the
+page of the browser is asked for its own. `sensorium run` in real time, on Ray, with the shipped model; transforms before and behind the
+model's own, the source and a sink note when each packet came by. Nothing is averaged away: each picture, and each mark in the sound (one
+in 100 ms), is followed to the decision whose hop it is in.
 
-Each is a run of its own of `sensorium run` on Ray with the shipped model. All processes of this machine read the same clock.
-
-arrival    from a picture's instant until its packet is at the first transform: encoder, network, buffers, decoder
-stamp      what its packet says when it was, less its instant: how wrong the pipeline is about time, before `sensorium calibrate`
-beep       the same for sound: from the instant of the flash that a beep begins with until its block is here; beep less flash by packets
-align ...  stages of a decision from its window's end on, as it says itself; total: until it is made
-newest     from the instant of the newest picture in the window until the decision is made
-about      from the instant that the decision speaks of (the middle of its hop): the model looks 640 ms ahead, so 680 is the floor
+capture -> source   encoder, network, the receiver's buffers; a file: when it is due. Of sound: until its block is there
+-> transforms       decoding, and the queue between the thread that reads and the loop
+transforms          the model's own: the face; of sound, until its 40 ms of log-mel are full
+-> window's end     by design: the rest of the hop and the look-ahead, less what the stamp was late
+window's end -> run the wait for all promises, or the deadline; transport is in it
+written             from the fusion process to the line in the file
+by design           hop and look-ahead of just this instant; the total cannot be less, but for a stamp that is wrong
+first decision ...  the first whose window has it, which is about an earlier hop: what a model without look-ahead would have
+stamp - truth       what the pipeline says when it was, less when it was
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from fractions import Fraction
-from itertools import pairwise
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
-import av
 import numpy as np
-import yaml
 
-from benchmarks.burned import burn
 from benchmarks.machine import markdown, where_and_when
+from benchmarks.notes import NOTES, Decided, Item, Notes, read_notes, run_session
+from benchmarks.senders import free_port, last_words, sender
+from benchmarks.stamped_media import scene_pictures, write_file
+from pipeline.clock import SystemClock
 
-ROOT = Path(__file__).resolve().parents[1]
-FPS, RATE, WARM_UP_S = 30, 48_000, 10.0
-LAG_NS, HOP_NS = 640_000_000, 80_000_000
-CANVAS = """
-navigator.mediaDevices.getUserMedia = async () => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 360 }), pen = canvas.getContext("2d");
-  const sound = new AudioContext({ sampleRate: 48000 }), out = sound.createMediaStreamDestination();
-  const tone = sound.createOscillator(), loud = sound.createGain();
-  await sound.resume();
-  tone.frequency.value = 1000; loud.gain.value = 0; tone.connect(loud).connect(out); tone.start();
-  for (let at = Math.ceil(sound.currentTime) + 1; at < 600; at++) {
-    loud.gain.setValueAtTime(0.6, at); loud.gain.setValueAtTime(0, at + 0.1);
-  }
-  setInterval(() => {
-    pen.fillStyle = sound.currentTime % 1 < 0.1 ? "#fff" : "#505050"; pen.fillRect(0, 0, 640, 360);
-    const ms = Date.now() % 4294967296;
-    for (let bit = 0; bit < 32; bit++) {
-      pen.fillStyle = Math.floor(ms / 2 ** bit) % 2 ? "#ebebeb" : "#101010"; pen.fillRect(bit * 20, 0, 20, 24);
-    }
-  }, 5);
-  return new MediaStream([...canvas.captureStream(30).getTracks(), ...out.stream.getTracks()]);
-};
-"""
-FLAGS = ["--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required", "--no-sandbox", "--disable-gpu"]
-
-Source = dict[str, Any]
+S = 1_000_000_000
+TOKEN = "of-a-benchmark-on-this-machine-only"  # noqa: S105
+PAGE_S = 10
+"""What the browser takes to send."""
+INPUTS = {"video": "it.video", "audio": "it.audio"}
 
 
-@contextmanager
-def file_source(folder: Path, seconds: float) -> Iterator[tuple[Source, Callable[[], None]]]:
-    """Pictures carry their place on the timeline; a flash and a beep at every second."""
-    path = folder / "burned.mp4"
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "g": "30", "bf": "0"})
-        video.width, video.height, video.pix_fmt = 640, 360, "yuv420p"
-        audio = out.add_stream("aac", rate=RATE, layout="mono")
-        count = RATE // FPS
-        for index in range(round((seconds + 5) * FPS)):
-            picture = np.full((360, 640, 3), 80, np.uint8)
-            if index % FPS < 3:
-                picture[:] = 255
-            burn(picture, round(index * 1000 / FPS))
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
-            out.mux(video.encode(frame))
-            phase = (index * count + np.arange(count)) / RATE % 1.0
-            tone = np.where(phase < 0.1, 0.6 * np.sin(2 * np.pi * 1000 * phase), 0).astype(np.float32)[None]
-            block = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-            block.sample_rate, block.pts, block.time_base = RATE, index * count, Fraction(1, RATE)
-            out.mux(audio.encode(block))
-        out.mux(video.encode(None))
-        out.mux(audio.encode(None))
-    yield {"use": "pipeline.sources.file:MediaFile", "path": str(path)}, lambda: None
+def run_file(folder: Path, seconds: float) -> str:
+    write_file(folder / "stamped.mp4", round(seconds) + 5)
+    run_session(folder, _it(folder, use="benchmarks.burned:NotedFile", path=str(folder / "stamped.mp4")), INPUTS, seconds)
+    return "in real time, 640x480 H.264, AAC"
 
 
-@contextmanager
-def rtsp_source(folder: Path, seconds: float) -> Iterator[tuple[Source, Callable[[], None]]]:
-    words = ["/usr/bin/python3", str(ROOT / "tests" / "real" / "rtsp_server.py"), "8574"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        server.stdout.readline()
-        yield {"use": "pipeline.sources.stream:Stream", "url": "rtsp://127.0.0.1:8574/live"}, lambda: None
-        server.kill()
+def run_rtsp(folder: Path, seconds: float) -> str:
+    port = free_port()
+    words = ["/usr/bin/python3", "-m", "benchmarks.stamped_rtsp", str(port), _pictures(folder)]
+    with sender(words, folder / "sender-errors"):
+        run_session(folder, _it(folder, use="benchmarks.burned:NotedStream", url=f"rtsp://127.0.0.1:{port}/live"), INPUTS, seconds)
+    return "GStreamer's RTSP server over TCP, 640x480 H.264 (zerolatency), AAC"
 
 
-@contextmanager
-def webrtc_source(folder: Path, seconds: float) -> Iterator[tuple[Source, Callable[[], None]]]:
-    from playwright.sync_api import sync_playwright
+def run_webrtc(folder: Path, seconds: float) -> str:
+    port, token = free_port(), folder / "token"
+    token.touch(0o600)
+    token.write_text(TOKEN)
+    address, said = f"http://127.0.0.1:{port}/?token={TOKEN}", list[str]()
+    words = [sys.executable, "-m", "benchmarks.stamped_page", address, _pictures(folder)]
 
-    (folder / "token").touch(mode=0o600)
-    (folder / "token").write_text("a-token-for-benchmarks")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=FLAGS)
-        page = browser.new_page()
-        page.add_init_script(CANVAS)
+    def send(process: subprocess.Popen[bytes]) -> None:
+        _wait_for(address)
+        with sender(words, folder / "sender-errors") as page:
+            process.wait(seconds + 60)
+            said.append(last_words(page))
 
-        def click() -> None:
-            page.goto("http://127.0.0.1:8719/?token=a-token-for-benchmarks")
-            page.click("#start")
-            page.wait_for_selector("#state:text-is('Sending.')", timeout=30_000)
-
-        yield {"use": "pipeline.sources.webrtc:Browser", "port": 8719, "token_file": str(folder / "token")}, click
-        browser.close()
+    run_session(folder, _it(folder, use="benchmarks.burned:NotedBrowser", port=port, token_file=str(token)), INPUTS, seconds + PAGE_S, send)
+    return f"headless Chromium, 640x480 VP8, Opus; {said[0]}"
 
 
-SOURCES = {"file": file_source, "rtsp": rtsp_source, "webrtc": webrtc_source}
+KINDS = {"file": run_file, "rtsp": run_rtsp, "webrtc": run_webrtc}
 
 
-def run(kind: str, folder: Path, seconds: float) -> dict[str, Sequence[float]]:
-    """Milliseconds by what they are."""
-    with ExitStack() as stack:
-        source, click = stack.enter_context(SOURCES[kind](folder, seconds))
-        noted = {"video": folder / "pictures.jsonl", "audio": folder / "beeps.jsonl"}
-        config = {
-            "model": "speaking",
-            "sources": {"me": source},
-            "inputs": {"video": "me.video", "audio": "me.audio"},
-            "transforms": {
-                "video": [{"use": "benchmarks.burned:Pictures", "out": str(noted["video"])}],
-                "audio": [{"use": "benchmarks.burned:Beeps", "out": str(noted["audio"])}],
-            },
-            "run": {"duration": seconds + WARM_UP_S if kind != "file" else seconds},
-            "sinks": [{"use": "pipeline.sinks.jsonl:JsonLines", "path": str(folder / "out.jsonl")}],
-        }
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        own = {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(folder / "run"), "XDG_STATE_HOME": str(folder / "state")}
-        (folder / "run").mkdir()
-        words = [sys.executable, "-m", "pipeline.cli", "run", "config.yaml", "--quiet"]
-        process = subprocess.Popen(words, cwd=folder, env={**os.environ, **own}, stderr=subprocess.DEVNULL)
-        epoch_ns = _epoch(folder, process)
-        click()
-        process.wait()
-    offset_ns = time.time_ns() - time.monotonic_ns()
-    return _figures(kind, folder, noted, epoch_ns + offset_ns)
+def _it(folder: Path, **source: object) -> dict[str, dict[str, object]]:
+    return {"it": {**source, "notes": str(folder / NOTES)}}
 
 
-def _epoch(folder: Path, process: subprocess.Popen[bytes]) -> int:
-    """When session time was 0, on the monotonic clock, as the status says."""
-    while process.poll() is None:
-        for path in folder.glob("run/sensorium/*/status.json"):
-            try:
-                status = json.loads(path.read_text())
-            except (OSError, ValueError):
-                continue
-            if status.get("epoch_ns"):
-                return int(status["epoch_ns"])
-        time.sleep(0.05)
-    raise SystemExit("the run ended before it began")
+def _pictures(folder: Path) -> str:
+    np.save(folder / "pictures.npy", scene_pictures())
+    return str(folder / "pictures.npy")
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def _wait_for(address: str) -> None:
+    clock = SystemClock()
+    for _ in range(600):
+        with suppress(URLError), urlopen(address, timeout=2):  # noqa: S310 - ours
+            return
+        clock.sleep_until(clock.now_ns() + S // 10)
+    raise SystemExit("the session does not listen")
 
 
-def _figures(kind: str, folder: Path, noted: dict[str, Path], epoch_ns: int) -> dict[str, Sequence[float]]:
-    """epoch_ns: wall time of session time 0."""
-    pictures = _lines(noted["video"])
-    for picture in pictures:
-        ms = picture["ms"] if kind == "file" else _whole_ms(picture["ms"], picture["wall_ns"])
-        picture["instant_ns"] = ms * 1_000_000 + (epoch_ns if kind == "file" else 0)
-    begun_ns = pictures[0]["wall_ns"] + round(WARM_UP_S * 1e9)
-    good = [p for p in pictures if p["wall_ns"] >= begun_ns and abs(p["wall_ns"] - p["instant_ns"]) < 5e9]
-    found: dict[str, list[float]] = {
-        "pictures read, %": [100 * len(good) / max(1, sum(p["wall_ns"] >= begun_ns for p in pictures))],
-        "arrival": [(p["wall_ns"] - p["instant_ns"]) / 1e6 for p in good],
-        "stamp": [(epoch_ns + p["start_ns"] - p["instant_ns"]) / 1e6 for p in good],
-        **{name: [] for name in ("beep arrival", "beep - flash", "transport", "align", "encode", "fuse", "total", "newest", "about")},
-    }
-    _sound(found, good, [beep for beep in _lines(noted["audio"]) if beep["wall_ns"] >= begun_ns])
-    starts = [picture["start_ns"] for picture in good]
-    for decision in _lines(folder / "out.jsonl"):
-        end_ns = decision["end_ns"] + LAG_NS
-        made_ns = epoch_ns + end_ns + decision["latency_ns"]["total"]
-        newest, told = _at(good, starts, end_ns), _at(good, starts, decision["end_ns"] - HOP_NS // 2)
-        if made_ns < begun_ns or newest is None or told is None:
-            continue
-        for name in ("transport", "align", "encode", "fuse", "total"):
-            found[name].append(decision["latency_ns"][name] / 1e6)
-        found["newest"].append((made_ns - newest["instant_ns"]) / 1e6)
-        inside_ns = decision["end_ns"] - HOP_NS // 2 - told["start_ns"]
-        found["about"].append((made_ns - told["instant_ns"] - inside_ns) / 1e6)
+# -- what came of it
+
+
+def stages(notes: Notes, items: list[Item]) -> dict[str, list[float]]:
+    """ms by stage, of the items that went all the way."""
+    found: dict[str, list[float]] = {}
+    hop_ns = notes.decisions[0].end_ns - notes.decisions[0].start_ns
+    about = {decision.start_ns: decision for decision in notes.decisions}
+    for item in items:
+        hop = item.stamp_ns // hop_ns * hop_ns
+        # The first window with it in: its own hop is the window's last, so the decision is about a hop that is lag_ns before.
+        first = next((d for d in notes.decisions if item.stamp_ns < d.window_end_ns <= item.stamp_ns + hop_ns), None)
+        if hop in about and first is not None and item.out_ns is not None:
+            for stage, took_ns in _of(item, item.out_ns, about[hop], first, notes.epoch_ns).items():
+                found.setdefault(stage, []).append(took_ns / 1e6)
     return found
 
 
-def _sound(found: dict[str, list[float]], pictures: Sequence[dict[str, Any]], beeps: Sequence[dict[str, Any]]) -> None:
-    flashes = [p for before, p in pairwise(pictures) if p["flash"] and not before["flash"]]
-    for beep in beeps:
-        flash = min(flashes, key=lambda p: abs(p["start_ns"] - beep["start_ns"]), default=None)
-        if flash is not None and abs(flash["start_ns"] - beep["start_ns"]) < 400_000_000:
-            found["beep arrival"].append((beep["wall_ns"] - flash["instant_ns"]) / 1e6)
-            found["beep - flash"].append((beep["start_ns"] - flash["start_ns"]) / 1e6)
+def _of(item: Item, out_ns: int, decision: Decided, first: Decided, epoch_ns: int) -> dict[str, int]:
+    end_ns = decision.window_end_ns + epoch_ns
+    # A file is read ahead of its time: what was done before it was due took none.
+    in_ns, out_ns = max(item.in_ns, item.arrived_ns), max(out_ns, item.arrived_ns)
+    total_ns, by_design_ns = decision.written_ns - item.made_ns, decision.window_end_ns - item.stamp_ns
+    return {
+        "capture -> source": item.arrived_ns - item.made_ns,
+        "-> transforms": in_ns - item.arrived_ns,
+        "transforms": out_ns - in_ns,
+        "-> window's end": end_ns - out_ns,
+        "window's end -> run": decision.latency_ns["align"],
+        "of it transport": decision.latency_ns["transport"],
+        "encode": decision.latency_ns["encode"],
+        "fuse": decision.latency_ns["fuse"],
+        "written": decision.written_ns - end_ns - decision.latency_ns["total"],
+        "total": total_ns,
+        "by design": by_design_ns,
+        "total - by design": total_ns - by_design_ns,
+        "first decision with it": first.written_ns - item.made_ns,
+        "stamp - truth": item.stamp_ns + epoch_ns - item.made_ns,
+    }
 
 
-def _at(pictures: Sequence[dict[str, Any]], starts: Sequence[int], at_ns: int) -> dict[str, Any] | None:
-    """The newest picture that begins before that time of the session."""
-    place = bisect.bisect_left(starts, at_ns) - 1
-    return pictures[place] if place >= 0 and at_ns - starts[place] < 500_000_000 else None
+ORDER = ["capture -> source", "-> transforms", "transforms", "-> window's end", "window's end -> run", "of it transport", "encode", "fuse"]
+ORDER += ["written", "total", "by design", "total - by design", "first decision with it", "stamp - truth"]
 
 
-def _whole_ms(ms: int, wall_ns: int) -> int:
-    """What was burned without its highest bits."""
-    now_ms = wall_ns // 1_000_000
-    return now_ms - ((now_ms - ms) & 0xFFFFFFFF)
+def report(notes: Notes, warm_s: float) -> str:
+    columns, heads, said = [], [""], list[str]()
+    end_ns = max(decision.end_ns for decision in notes.decisions) - 2 * S
+    for name in ("video", "audio"):
+        # At the end the streams close, and nothing waits for the last windows.
+        items = [item for item in notes.items[name] if warm_s * S < item.stamp_ns < end_ns]
+        through = sum(item.out_ns is not None for item in items)
+        columns.append(stages(notes, items))
+        heads += [f"{name} p50", "p99", "mean"]
+        error = np.array(columns[-1]["stamp - truth"])
+        off = float(np.percentile(np.abs(error - np.median(error)), 99))
+        said.append(
+            f"{name}: {len(items)} stamps read, {through} through the transforms; stamp off its median: p99 {np.percentile(off, 99):.2f} ms"
+        )
+    rows = [[stage, *(f"{value:.1f}" for found in columns for value in _figures(found[stage]))] for stage in ORDER]
+    seen = Counter(f"{d.presence['video']}/{d.presence['audio']}" for d in notes.decisions if warm_s * S < d.start_ns < end_ns)
+    said.append(f"decisions by presence of video/audio: {dict(seen)}")
+    last = notes.statuses[-1]
+    said.append(f"quality {last['quality']}, missed {last['missed']}, skipped {last['skipped']}, faults {last['faults']}")
+    return markdown(heads, rows) + "\n\n" + "\n".join(said)
+
+
+def _figures(values: list[float]) -> tuple[float, float, float]:
+    return float(np.median(values)), float(np.percentile(values, 99)), float(np.mean(values))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--kinds", default="file,rtsp,webrtc")
-    asked = parser.parse_args()
-    found = {}
-    for kind in asked.kinds.split(","):
-        with tempfile.TemporaryDirectory(prefix="lt-") as name:
-            found[kind] = run(kind, Path(name), asked.seconds)
-    print(f"{where_and_when()}; load {os.getloadavg()[0]:.1f}; ms, p50 / p99")
-    names = list(next(iter(found.values())))
-    print(markdown(["", *found], [[name, *(_cell(figures[name]) for figures in found.values())] for name in names]))
-
-
-def _cell(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.1f}" if values else "-"
-    return f"{statistics.median(values):.1f} / {np.percentile(values, 99):.1f}"
+    parser.add_argument("--warm", type=float, default=20.0, help="seconds that are left out at the start")
+    options = parser.parse_args()
+    for kind in options.kinds:
+        with tempfile.TemporaryDirectory(prefix="lat-") as name:
+            load = os.getloadavg()[0]
+            about = KINDS[kind](Path(name), options.seconds + options.warm)
+            notes = read_notes(Path(name) / NOTES, own_time=kind == "file")
+            print(f"{where_and_when()}; load {load:.1f} before, {os.getloadavg()[0]:.1f} after\n{kind}: {about}\n")
+            print(report(notes, options.warm), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":
