@@ -7,6 +7,7 @@ decoder thread. No restart between rows: session N+1 is started while N run, and
 The daemon's own admission is off: this is what its limit must be set by. It ends with the second row in a row that misses the aim.
 
 on time    decisions out by the deadline, of all windows that ended in the span of all sessions, %. A window that was skipped is not on time
+whole      of the decisions, those in which the deadline cut off no stream, %
 p50, p99   of a decision's total latency after its window's end, ms (what was skipped has none)
 cores      CPU of the daemon and all it started, in cores (user + system); floor: N times what bare PyAV takes for the same file at the same
            pace (decode, one resize, resample; benchmarks/cost_job.py), measured alone before the first session, the cheaper of two
@@ -45,7 +46,8 @@ MEDIA_S = 60
 MB = 1_000_000
 PARTS = {"sources": "ray::Ingest", "models": "ray::Fusion", "engine": "engine_main", "supervisor": "--attached", "API": "pipeline.api.main"}
 OTHER = "Ray itself"
-HEADER = ["sessions", "on time %", "p50 ms", "p99 ms", "skipped", "cores", "x floor", "PSS MB", "each", "USS MB", "during ms"]
+CUT = ("partial", "timeout")
+HEADER = ["sessions", "on time %", "whole %", "p50 ms", "p99 ms", "skipped", "cores", "x floor", "PSS MB", "each", "USS MB", "during ms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,7 @@ class Row:
     sessions: int
     windows: int
     on_time: int
+    whole: int
     latencies_ms: Sequence[float]
     cores: float
     floor_cores: float
@@ -72,7 +75,7 @@ class Row:
         late = sorted(self.latencies_ms)
         quantiles = [f"{late[min(len(late) - 1, int(len(late) * share))]:.0f}" for share in (0.5, 0.99)]
         cost = [f"{self.cores:.2f}", f"{self.cores / self.floor_cores:.2f}", f"{self.pss / MB:.0f}", f"{each:+.0f}", f"{self.uss / MB:.0f}"]
-        counts = [f"{self.share:.2f}", *quantiles, str(self.windows - len(late))]
+        counts = [f"{self.share:.2f}", f"{100.0 * self.whole / len(late):.2f}", *quantiles, str(self.windows - len(late))]
         return [str(self.sessions), *counts, *cost, f"{self.during_ms:.0f}"]
 
 
@@ -171,6 +174,7 @@ def measured(run: DaemonRun, seconds: int, floor_cores: float, during_ms: float)
         sessions=len(run.sessions),
         windows=windows,
         on_time=sum(latency <= deadline_ns for latency in latencies),
+        whole=sum(not any(state in CUT for state in line.decision["presence"].values()) for line in decided),
         latencies_ms=[latency / 1e6 for latency in latencies],
         cores=cores,
         floor_cores=floor_cores,

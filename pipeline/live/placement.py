@@ -76,9 +76,20 @@ class Placement:
         if first_ns in self._starts:
             self._give(item, self._starts[first_ns])
         elif not self._gaps:
-            stamp_ns, start_ns = self._newest
-            away_ns = first_ns - stamp_ns
-            self._give(item, start_ns + (away_ns if abs(away_ns) <= NEAR_NS else 0))
+            self._give(item, self._near_ns(item, first_ns))
+
+    def _near_ns(self, item: Compressed, first_ns: int) -> int:
+        """Where one that was never placed starts: as far from the newest as by its stamp, and decoded before the next that was placed is.
+
+        A sender whose stamps went back has it otherwise behind pictures that were made after it; and a file's packets stand in order.
+        """
+        stamp_ns, start_ns = self._newest
+        away_ns = first_ns - stamp_ns
+        near_ns = start_ns + (away_ns if abs(away_ns) <= NEAR_NS else 0)
+        for later in self._waiting:
+            if later.stamp_ns in self._starts:
+                return min(near_ns, self._starts[later.stamp_ns] - later.lead_ns + item.lead_ns)
+        return near_ns
 
     def _clear(self) -> None:
         self._waiting.clear()

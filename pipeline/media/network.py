@@ -21,6 +21,7 @@ from operators.packet import AudioBlock, Frame
 from pipeline.live.captured import Captured, Compressed, Given, Happened, Lost, Now
 from pipeline.media.audio import Resampling
 from pipeline.media.container import lasting
+from pipeline.media.holding import Holding
 from pipeline.media.sender import SenderClock
 from pipeline.media.video import Pictures
 from pipeline.ports import Quality, Wanted
@@ -63,6 +64,7 @@ class NetworkStream:
             if stream.type == "video":
                 stream.codec_context.thread_type = "NONE"  # threads hold pictures back
         self._templates = {stream.index: lasting(stream) for stream in self._streams} if keep else {}
+        self._holding = {self._names[stream.index]: Holding(self._container.format.name, stream) for stream in self._streams}
         self._made_up = any(name in MADE_UP for name in self._container.format.name.split(","))
         self._pictures = Pictures(wanted.get("video", Wanted()))
         self._resampling: Resampling | None = None
@@ -116,8 +118,9 @@ class NetworkStream:
         if device_ns is None and not self._made_up:
             yield Lost(stream="video", reason="no_stamp")
             return
+        held_ns = 0 if device_ns is None else self._holding["video"].picture(device_ns)
         data = self._pictures.array(frame)
-        yield self._captured(frame, Frame(data=data), arrival_ns, device_ns, None)
+        yield self._captured(frame, Frame(data=data), arrival_ns, device_ns, None, held_ns)
 
     def _sound(self, frame: AudioFrame, arrival_ns: int) -> Iterator[Captured | Lost]:
         device_ns = self._device_ns("audio", frame)
@@ -136,10 +139,17 @@ class NetworkStream:
             data = np.ascontiguousarray(np.concatenate(made, axis=1))
             rate_hz = self._resampling.rate_hz
             length_ns = data.shape[1] * 1_000_000_000 // rate_hz
-            yield self._captured(frame, AudioBlock(data=data, rate_hz=rate_hz), arrival_ns, device_ns, length_ns)
+            held_ns = self._holding["audio"].sound(length_ns)
+            yield self._captured(frame, AudioBlock(data=data, rate_hz=rate_hz), arrival_ns, device_ns, length_ns, held_ns)
 
     def _captured(
-        self, frame: VideoFrame | AudioFrame, payload: Frame | AudioBlock, arrival_ns: int, device_ns: int | None, length_ns: int | None
+        self,
+        frame: VideoFrame | AudioFrame,
+        payload: Frame | AudioBlock,
+        arrival_ns: int,
+        device_ns: int | None,
+        length_ns: int | None,
+        held_ns: int,
     ) -> Captured:
         quality: Quality = self._clock.quality
         return Captured(
@@ -148,7 +158,7 @@ class NetworkStream:
             arrival_ns=arrival_ns,
             device_ns=device_ns,
             length_ns=length_ns,
-            delay_ns=self._delay_ns,
+            delay_ns=self._delay_ns + held_ns,
             quality=quality,
             stamp_ns=_ns(frame.pts, frame.time_base),
         )

@@ -19,12 +19,17 @@ from pipeline.runtime.ingest import IngestLoop
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
 
+SOURCE_NICE = 10
+"""Where the cores do not suffice, sources yield to the models: nine shares of CPU to one. A decision by its deadline with a stream
+missing is worth more than all streams and no decision; among equals, many sources leave the one process that decides for all too little."""
+
 
 class Ingest:
     """One source of one session. The name is what the process shows in `ps`."""
 
     def __init__(self, config_json: str, digest: str, name: str, wires: dict[str, Any], generation: int) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.nice(SOURCE_NICE)
         self._stop = threading.Event()
         self._what = (config_json, digest, name, wires, generation)
         self._loop: IngestLoop | None = None

@@ -58,6 +58,15 @@ def test_a_packet_waits_until_what_was_decoded_of_it_is_placed():
     assert tap.starts == [100]
 
 
+def test_a_picture_that_never_came_out_stays_before_the_next_also_where_the_senders_stamps_went_back():
+    made, tap = placing()
+    for stamp in (100, 80, 113):  # of the first nothing went into the run; then sender reports moved the stamps
+        made.came(packet(stamp))
+    made.placed(80 * MS, 500 * MS)
+    made.placed(113 * MS, 533 * MS)
+    assert tap.starts == [500, 500, 533]
+
+
 def test_packets_go_in_order_of_decoding_each_with_the_start_of_its_own_picture():
     made, tap = placing()
     stamps = {0: 1000, 120: 1121, 40: 1042, 80: 1083}  # the clock's map moves a little with each picture
@@ -81,7 +90,7 @@ def test_a_picture_that_never_came_out_leaves_its_packet_where_its_stamp_lies_fr
 def test_at_the_end_what_was_placed_goes_with_what_it_is_decoded_from_and_the_rest_does_not():
     made, tap = placing()
     for stamp in (0, 120, 40, 80, 240):
-        made.came(packet(stamp))
+        made.came(packet(stamp, lead=120 if stamp == 120 else 0))
     for stamp in (0, 40):
         made.placed(stamp * MS, (1000 + stamp) * MS)
     assert tap.starts == [1000]

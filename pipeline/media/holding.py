@@ -1,0 +1,50 @@
+"""What the way itself holds back: by how much at the least a picture or a block of sound is over when FFmpeg gives it out.
+
+A clock is laid through the least delays (`operators.clockmap`), so what every packet waits for is an error of all stamps, of another size
+for picture and for sound. Two waits are the same whoever sends, and known:
+
+ a parser gives a picture out when the next begins               H.264, HEVC, MPEG-1, 2 and 4 where packets are not whole pictures
+ MPEG-TS gives a packet out when the next begins (its length     one more, as a parser stands behind it
+ is 0 for pictures, ISO/IEC 13818-1, 2.4.3.7)
+ AAC's window reaches one block further (ISO/IEC 14496-3,        two blocks of 1024 samples; FFmpeg's and Fraunhofer's encoders both
+ 4.6.11), and its shape is chosen after a look at the next       have this delay
+
+What a sender's encoder or network takes beyond that, no stamp shows: `sensorium calibrate` measures it against the other streams.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+from typing import Any
+
+PARSED = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
+PICTURES_HELD = {"mpegts": 2, "rtsp": 1, "sdp": 1, "rtp": 1}
+"""By format. All others carry whole pictures (FLV, Matroska, MP4, JPEG one by one)."""
+BLOCKS_AHEAD = {"aac": 2}
+USUAL_NS = 33_333_333
+MOST_NS = 200_000_000
+"""A picture a second is a slide: what is held of those is known too badly to be taken off."""
+
+
+class Holding:
+    """Of one stream of a container. Delays are nanoseconds."""
+
+    def __init__(self, format_name: str, stream: Any) -> None:  # noqa: ANN401 - an av.Stream
+        codec = stream.codec_context
+        held = max((PICTURES_HELD.get(name, 0) for name in format_name.split(",")), default=0)
+        self._pictures = held if codec.name in PARSED else 0
+        self._blocks = BLOCKS_AHEAD.get(codec.name, 0)
+        self._steps: deque[int] = deque(maxlen=15)
+        self._before_ns: int | None = None
+
+    def picture(self, stamp_ns: int) -> int:
+        """The next one is as far away as they usually are: call it with each, in order."""
+        if self._before_ns is not None and 0 < stamp_ns - self._before_ns <= MOST_NS:
+            self._steps.append(stamp_ns - self._before_ns)
+        self._before_ns = stamp_ns
+        return self._pictures * (round(median(self._steps)) if self._steps else USUAL_NS)
+
+    def sound(self, length_ns: int) -> int:
+        """length_ns: of the decoded block."""
+        return self._blocks * length_ns
