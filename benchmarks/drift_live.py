@@ -11,9 +11,8 @@ Sensorium          the burst's time less the flash's, on the session's timeline,
 nominal counting   each stream begins when its first packet arrives; then frames and samples are counted
 arrival            when picture and block (less what of it is after the burst) came into the source
 
-All three on the same arrivals. raw: |A-V| after the first minute as it is. The encoders' delays differ, which no stamp of two senders shows
-(`sensorium calibrate` does): its constant, the median of the first minute, is taken off in the other columns, for all three. Exit 1 if
-ours is above 5 ms at p99 then.
+All three on the same arrivals. raw: |A-V| after the first minute as it is. constant: the median of the first minute, which is taken off in
+the columns behind it, for all three: what is left then is drift and jitter alone. Exit 1 if ours is above 5 ms at p99, raw.
 """
 
 from __future__ import annotations
@@ -58,12 +57,12 @@ def apart(notes: Notes, when: Callable[[str, Item], int]) -> list[tuple[int, flo
 
 
 def row(name: str, found: list[tuple[int, float]]) -> tuple[list[str], float]:
-    """And its p99."""
+    """And its p99, raw."""
     early = float(np.median([error for at_ns, error in found if at_ns < WARM_NS]))
     late = np.array([error for at_ns, error in found if at_ns >= WARM_NS])
     raw, off = np.abs(late), np.abs(late - early)
-    p99 = float(np.percentile(off, 99))
-    values = [np.median(raw), np.percentile(raw, 99), early, np.median(off), p99, off.max()]
+    p99 = float(np.percentile(raw, 99))
+    values = [np.median(raw), p99, early, np.median(off), np.percentile(off, 99), off.max()]
     return [name, str(len(late)), *(f"{value:.2f}" for value in values)], p99
 
 
