@@ -9,6 +9,9 @@ for picture and for sound. Two waits are the same whoever sends, and known:
  AAC's window reaches one block further (ISO/IEC 14496-3,        two blocks of 1024 samples; FFmpeg's and Fraunhofer's encoders both
  4.6.11), and its shape is chosen after a look at the next       have this delay
 
+AAC's is taken off where sound comes alone. Beside pictures, on one clock, theirs is enough, and known better: some senders stamp sound without the
+block of silence that its encoder began with (GStreamer over RTP), others take it off (FFmpeg in MPEG-TS).
+
 What a sender's encoder or network takes beyond that, no stamp shows: `sensorium calibrate` measures it against the other streams.
 """
 
@@ -28,13 +31,13 @@ MOST_NS = 200_000_000
 
 
 class Holding:
-    """Of one stream of a container. Delays are nanoseconds."""
+    """Of one stream of a container. Delays are nanoseconds. alone: no other is on its clock."""
 
-    def __init__(self, format_name: str, stream: Any) -> None:  # noqa: ANN401 - an av.Stream
+    def __init__(self, format_name: str, stream: Any, *, alone: bool) -> None:  # noqa: ANN401 - an av.Stream
         codec = stream.codec_context
         held = max((PICTURES_HELD.get(name, 0) for name in format_name.split(",")), default=0)
         self._pictures = held if codec.name in PARSED else 0
-        self._blocks = BLOCKS_AHEAD.get(codec.name, 0)
+        self._blocks = BLOCKS_AHEAD.get(codec.name, 0) if alone else 0
         self._steps: deque[int] = deque(maxlen=15)
         self._before_ns: int | None = None
 

@@ -64,7 +64,8 @@ class NetworkStream:
             if stream.type == "video":
                 stream.codec_context.thread_type = "NONE"  # threads hold pictures back
         self._templates = {stream.index: lasting(stream) for stream in self._streams} if keep else {}
-        self._holding = {self._names[stream.index]: Holding(self._container.format.name, stream) for stream in self._streams}
+        form, alone = self._container.format.name, len(self._streams) == 1
+        self._holding = {self._names[stream.index]: Holding(form, stream, alone=alone) for stream in self._streams}
         self._made_up = any(name in MADE_UP for name in self._container.format.name.split(","))
         self._pictures = Pictures(wanted.get("video", Wanted()))
         self._resampling: Resampling | None = None

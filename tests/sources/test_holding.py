@@ -9,8 +9,8 @@ from pipeline.media.holding import Holding
 MS = 1_000_000
 
 
-def of(form, codec):
-    return Holding(form, SimpleNamespace(codec_context=SimpleNamespace(name=codec)))
+def of(form, codec, *, alone=True):
+    return Holding(form, SimpleNamespace(codec_context=SimpleNamespace(name=codec)), alone=alone)
 
 
 def after(holding, *stamps_ms):
@@ -52,3 +52,8 @@ def test_aac_is_two_blocks_behind_what_is_heard_and_other_sound_is_not():
     assert of("mpegts", "aac").sound(21 * MS) == 42 * MS
     assert of("mpegts", "mp2").sound(24 * MS) == 0
     assert of("mpegts", "aac").picture(0) == 0
+
+
+def test_beside_pictures_of_the_same_clock_what_they_wait_for_is_enough():
+    assert of("rtsp", "aac", alone=False).sound(21 * MS) == 0
+    assert after(of("rtsp", "h264", alone=False), 0, 40, 80) == 40 * MS
