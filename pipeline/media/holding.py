@@ -9,8 +9,8 @@ for picture and for sound. Two waits are the same whoever sends, and known:
  AAC's window reaches one block further (ISO/IEC 14496-3,        two blocks of 1024 samples; FFmpeg's and Fraunhofer's encoders both
  4.6.11), and its shape is chosen after a look at the next       have this delay
 
-AAC's is taken off where sound comes alone. Beside pictures, on one clock, theirs is enough, and known better: some senders stamp sound without the
-block of silence that its encoder began with (GStreamer over RTP), others take it off (FFmpeg in MPEG-TS).
+AAC's is taken off where sound comes alone. Beside pictures, on one clock, theirs is enough, and known better: some senders count the block
+of silence that the encoder began with into their stamps (GStreamer over RTP), others take it off (FFmpeg in MPEG-TS).
 
 What a sender's encoder or network takes beyond that, no stamp shows: `sensorium calibrate` measures it against the other streams.
 """
