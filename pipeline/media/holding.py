@@ -3,7 +3,8 @@
 A clock is laid through the least delays (`operators.clockmap`), so what every packet waits for is an error of all stamps, of another size
 for picture and for sound. Two waits are the same whoever sends, and known:
 
- a parser gives a picture out when the next begins               H.264, HEVC, MPEG-1, 2 and 4 where packets are not whole pictures
+ a parser gives a picture out when the next begins               H.264, HEVC, MPEG-1, 2 and 4 where packets are not whole pictures:
+                                                                 so a picture began to arrive when the one before was given out
  MPEG-TS gives a packet out when the next begins (its length     one more, as a parser stands behind it
  is 0 for pictures, ISO/IEC 13818-1, 2.4.3.7)
  AAC's window reaches one block further (ISO/IEC 14496-3,        two blocks of 1024 samples; FFmpeg's and Fraunhofer's encoders both
@@ -18,35 +19,30 @@ What a sender's encoder or network takes beyond that, no stamp shows: `sensorium
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
 from typing import Any
 
 PARSED = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}
 PICTURES_HELD = {"mpegts": 2, "rtsp": 1, "sdp": 1, "rtp": 1}
 """By format. All others carry whole pictures (FLV, Matroska, MP4, JPEG one by one)."""
 BLOCKS_AHEAD = {"aac": 2}
-USUAL_NS = 33_333_333
-MOST_NS = 200_000_000
-"""A picture a second is a slide: what is held of those is known too badly to be taken off."""
 
 
 class Holding:
-    """Of one stream of a container. Delays are nanoseconds. alone: no other is on its clock."""
+    """Of one stream of a container. alone: no other is on its clock."""
 
     def __init__(self, format_name: str, stream: Any, *, alone: bool) -> None:  # noqa: ANN401 - an av.Stream
         codec = stream.codec_context
         held = max((PICTURES_HELD.get(name, 0) for name in format_name.split(",")), default=0)
-        self._pictures = held if codec.name in PARSED else 0
+        self._came: deque[int] = deque(maxlen=1 + (held if codec.name in PARSED else 0))
         self._blocks = BLOCKS_AHEAD.get(codec.name, 0) if alone else 0
-        self._steps: deque[int] = deque(maxlen=15)
-        self._before_ns: int | None = None
 
-    def picture(self, stamp_ns: int) -> int:
-        """The next one is as far away as they usually are: call it with each, in order."""
-        if self._before_ns is not None and 0 < stamp_ns - self._before_ns <= MOST_NS:
-            self._steps.append(stamp_ns - self._before_ns)
-        self._before_ns = stamp_ns
-        return self._pictures * (round(median(self._steps)) if self._steps else USUAL_NS)
+    def picture(self, came_ns: int) -> int:
+        """How long ago the packet that was given out at came_ns began to arrive: when the one it waited for was given out.
+
+        Call it with every packet. Nothing is known of the first of a connection: 0.
+        """
+        self._came.append(came_ns)
+        return came_ns - self._came[0] if len(self._came) == self._came.maxlen else 0
 
     def sound(self, length_ns: int) -> int:
         """length_ns: of the decoded block."""

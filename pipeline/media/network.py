@@ -93,6 +93,7 @@ class NetworkStream:
         yield from self._told(name, packet)
         if self._templates:
             yield _compressed(name, packet, self._templates[packet.stream.index])
+        held_ns = self._holding[name].picture(arrival_ns)
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -102,7 +103,7 @@ class NetworkStream:
             if frame.is_corrupt or packet.is_corrupt:
                 yield Lost(stream=name, reason="corrupt")
             elif isinstance(frame, VideoFrame):
-                yield from self._picture(frame, arrival_ns)
+                yield from self._picture(frame, arrival_ns, held_ns)
             elif isinstance(frame, AudioFrame):
                 yield from self._sound(frame, arrival_ns)
 
@@ -114,12 +115,11 @@ class NetworkStream:
                 self._reanchoring.add(moved)
                 yield Happened(stream=moved, what="reanchored")
 
-    def _picture(self, frame: VideoFrame, arrival_ns: int) -> Iterator[Captured | Lost]:
+    def _picture(self, frame: VideoFrame, arrival_ns: int, held_ns: int) -> Iterator[Captured | Lost]:
         device_ns = None if self._made_up else self._device_ns("video", frame)
         if device_ns is None and not self._made_up:
             yield Lost(stream="video", reason="no_stamp")
             return
-        held_ns = 0 if device_ns is None else self._holding["video"].picture(device_ns)
         data = self._pictures.array(frame)
         yield self._captured(frame, Frame(data=data), arrival_ns, device_ns, None, held_ns)
 
