@@ -100,7 +100,8 @@ class LogMel:
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)
         self._filters = mel_filters(rate_hz=rate_hz, size=size, bands=self._bands, fmin=self._fmin, fmax=self._fmax)
         # (frames of a block, samples of a window), counted from where the tail begins.
-        self._frames = np.arange(self._block_ns // 1_000_000 // self._hop_ms)[:, None] * (self._hop_ms * rate_hz // 1000) + np.arange(samples)
+        starts = np.arange(0, self._block_ns // 1_000_000, self._hop_ms) * rate_hz // 1000
+        self._frames = starts[:, None] + np.arange(samples)
         self._rate_hz, self._tail = rate_hz, np.zeros(0, np.float32)
 
     def snapshot(self) -> Mapping[str, Any]:
