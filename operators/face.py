@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from operators.errors import ContractError
 from operators.face_detect import Box, choose
-from operators.face_motion import patch, shift
+from operators.face_motion import Place, patch, place, shift
 from operators.face_track import FaceTrack
 from operators.packet import Dropped, Frame, Packet, StreamEvent
 from operators.video import Picture, crop_square, gray, resize
@@ -54,6 +55,7 @@ class FaceCrop:
         self.detector_name, self._detector = choose(model, min_score=min_score)
         self._track = FaceTrack(smooth_ns=smooth_ms * 1_000_000, switch_ns=switch_ms * 1_000_000, hold_ns=hold_ms * 1_000_000)
         self._detect_ns: int | None = None
+        self._place: Place | None = None
         self._patch: NDArray[np.float32] | None = None
 
     def process(self, event: StreamEvent) -> Iterator[StreamEvent]:
@@ -71,27 +73,40 @@ class FaceCrop:
 
     def follow(self, picture: Picture, start_ns: int) -> Box | None:
         """Where the face is in the next picture; None: there is none."""
-        if self._patch is not None and self._track.box is not None:
-            self._track.carry(*shift(self._patch, picture, self._track.box))
+        self._move(picture)
         if self._detect_ns is None or not 0 <= start_ns - self._detect_ns < self._every_ns:
             self._detect_ns = start_ns
-            self._track.see(self._find(picture), start_ns)
+            self._track.see(self._find(picture, self._track.found), start_ns)
         box = self._track.at(start_ns)
-        self._patch = None if box is None else patch(picture, box)
+        self._look(picture, None if box is None else place(box))
         return box
 
-    def _find(self, picture: Picture) -> list[Box]:
+    def _move(self, picture: Picture) -> None:
+        """By as much as the face moved since the last picture."""
+        if self._place is not None and self._patch is not None:
+            before, self._patch = self._patch, patch(picture, self._place)
+            self._track.carry(*shift(before, self._patch, self._place.cell))
+
+    def _look(self, picture: Picture, place: Place | None) -> None:
+        """What the next picture is compared with; most often it was cut out already."""
+        if place != self._place:
+            self._place, self._patch = place, None if place is None else patch(picture, place)
+
+    def _find(self, picture: Picture, near: Box | None = None) -> list[Box]:
         shrink = max(1.0, picture.shape[1] / DETECT_WIDTH)
         if shrink > 1:
             picture = resize(picture, DETECT_WIDTH, max(1, round(picture.shape[0] / shrink)))
-        return [box.scaled(shrink) for box in self._detector.detect(picture)]
+        found = self._detector.detect(picture, None if near is None else near.scaled(1 / shrink))
+        return [box.scaled(shrink) for box in found]
 
     def snapshot(self) -> Mapping[str, Any]:
-        return {"track": self._track.snapshot(), "detect_ns": self._detect_ns, "patch": None if self._patch is None else self._patch.copy()}
+        seen = {"place": None if self._place is None else asdict(self._place), "patch": None if self._patch is None else self._patch.copy()}
+        return {"track": self._track.snapshot(), "detect_ns": self._detect_ns, **seen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._track.restore(state["track"])
         self._detect_ns = state["detect_ns"]
+        self._place = None if state["place"] is None else Place(**state["place"])
         self._patch = None if state["patch"] is None else np.array(state["patch"], np.float32)
 
 

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 24
-FEW = 96
+FEW = 16
 """Windows, from which on the stages left are tried all at once."""
 # The eight cells around the middle one, clockwise from the upper left, as 3 * row + column; the first is the highest bit.
 _RING = np.array([0, 1, 2, 5, 8, 7, 6, 3])
-_BITS = np.array([128, 64, 32, 16, 8, 4, 2, 1], np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,14 +105,19 @@ class Canvas:
     def _rated(self, base: NDArray[np.int64], rules: Rules) -> NDArray[np.float32]:
         """(rules, windows): what each rule says of each window."""
         # Windows are the last axis throughout: numpy's inner loops want to be long.
-        offsets = rules.y[:, :, None] * (self._width + 1) + rules.x[:, None, :]
-        corners = self._sums[offsets[..., None] + base]  # (rules, 4, 4, windows)
+        corners = self._sums.take(_offsets(rules, self._width) + base)  # (rules, 4, 4, windows)
         rows = corners[:, 1:] - corners[:, :-1]
-        cells = (rows[:, :, 1:] - rows[:, :, :-1]).reshape(len(offsets), 9, -1)
-        codes = np.zeros((len(offsets), base.size), np.uint8)
-        for cell, bit in zip(_RING, _BITS, strict=True):
-            codes |= (cells[:, cell] >= cells[:, 4]) * bit
-        return rules.votes[np.arange(len(offsets))[:, None], codes]
+        cells = (rows[:, :, 1:] - rows[:, :, :-1]).reshape(len(rules.votes), 9, -1)
+        codes = np.packbits(cells[:, _RING] >= cells[:, 4:5], axis=1)[:, 0]
+        return rules.votes.take(codes + 256 * np.arange(len(rules.votes))[:, None])
+
+
+@lru_cache(maxsize=256)
+def _offsets(rules: Rules, width: int) -> NDArray[np.int64]:
+    """(rules, 4, 4, 1): how far each corner of each cell lies behind the window's own, in the sums of a canvas of this width; read-only."""
+    offsets = rules.y[:, :, None, None] * (width + 1) + rules.x[:, None, :, None]
+    offsets.flags.writeable = False
+    return offsets
 
 
 def _layout(shapes: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int64], int]:

@@ -44,7 +44,7 @@ class CenterFace:
         self._input = self._session.get_inputs()[0].name
         self._min_score = min_score
 
-    def detect(self, picture: Picture) -> list[Box]:
+    def detect(self, picture: Picture, near: Box | None = None) -> list[Box]:
         height, width = (-(-side // 32) * 32 for side in picture.shape[:2])
         planes = resize(rgb(picture), width, height).astype(np.float32).transpose(2, 0, 1)[None]
         heat, scale, offset, _ = self._session.run(None, {self._input: np.ascontiguousarray(planes)})

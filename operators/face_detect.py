@@ -33,10 +33,13 @@ class Box:
 
 
 class Detector(Protocol):
-    """Stateless: the same picture gives the same boxes, whatever came before."""
+    """Stateless: the same picture and the same `near` give the same boxes, whatever came before."""
 
-    def detect(self, picture: NDArray[np.uint8]) -> list[Box]:
-        """picture: uint8 (h, w) grey or (h, w, 3) RGB -> faces, any order; [] where there is none."""
+    def detect(self, picture: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
+        """picture: uint8 (h, w) grey or (h, w, 3) RGB -> faces, any order; [] where there is none.
+
+        near: a face is expected there. Whoever finds it where it is expected need not look for others.
+        """
         ...
 
 
@@ -47,7 +50,7 @@ class YuNet:
         with _quiet():
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 240), min_score, 0.3, 50)
 
-    def detect(self, picture: NDArray[np.uint8]) -> list[Box]:
+    def detect(self, picture: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
         code = cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR
         self._net.setInputSize((picture.shape[1], picture.shape[0]))
         _, rows = self._net.detect(cv2.cvtColor(picture, code))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import hypot
 
 import cv2
@@ -16,22 +17,38 @@ SIDE = 32
 DEAD_ZONE = 0.2
 
 
-def patch(picture: Picture, box: Box) -> NDArray[np.float32]:
-    """Eyes and nose of the face in `box`, without the mouth, whose movements are not the head's: float32 (SIDE, SIDE)."""
-    return gray(crop_square(picture, box.x + 0.5 * box.w, box.y + 0.3 * box.h, _side(box), SIDE)).astype(np.float32)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A square of SIDE x SIDE cells of `cell` x `cell` pixels. On a grid of such cells: averaging whole pixels is fast,
+    and a face that hardly moves stays in the same place, so that what was cut out there serves twice.
+    """
+
+    left: int
+    top: int
+    cell: int
 
 
-def shift(before: NDArray[np.float32], picture: Picture, box: Box) -> tuple[float, float]:
-    """(right, down) in pixels of the picture: how far what was in `box`, as `before` shows it, moved until this picture."""
+def place(box: Box) -> Place:
+    """Eyes and nose of the face in `box`, without the mouth, whose movements are not the head's; 0.9 of its width."""
+    cell = max(1, round(0.9 * box.w / SIDE))
+    left, top = (round(middle / cell) - SIDE // 2 for middle in (box.x + 0.5 * box.w, box.y + 0.3 * box.h))
+    return Place(left=left * cell, top=top * cell, cell=cell)
+
+
+def patch(picture: Picture, place: Place) -> NDArray[np.float32]:
+    """float32 (SIDE, SIDE): what is there, grey."""
+    side = SIDE * place.cell
+    return gray(crop_square(picture, place.left + side / 2, place.top + side / 2, side, SIDE)).astype(np.float32)
+
+
+def shift(before: NDArray[np.float32], after: NDArray[np.float32], cell: int) -> tuple[float, float]:
+    """(right, down) in pixels of the picture: how far what was in one place moved between two pictures of it."""
     taper = cv2.createHanningWindow((SIDE, SIDE), cv2.CV_32F)
-    (right, down), response = cv2.phaseCorrelate(before, patch(picture, box), taper)
+    # Copies, because OpenCV tapers pictures of such a size in place.
+    (right, down), response = cv2.phaseCorrelate(before.copy(), after.copy(), taper)
     length = hypot(right, down)
     # Weak or far peaks mean another picture (a cut), not a movement.
     if response < 0.1 or length > SIDE / 4 or length <= DEAD_ZONE:
         return 0.0, 0.0
-    scale = _side(box) / SIDE * (1 - DEAD_ZONE / length)
+    scale = cell * (1 - DEAD_ZONE / length)
     return right * scale, down * scale
-
-
-def _side(box: Box) -> float:
-    return 0.9 * box.w

@@ -45,6 +45,11 @@ class FaceTrack:
             self._found, self._seen_ns = same, now_ns
 
     @property
+    def found(self) -> Box | None:
+        """Where the face was found last, with what it moved since; None: there is none to follow."""
+        return self._found
+
+    @property
     def box(self) -> Box | None:
         """As it was shown last."""
         return self._box

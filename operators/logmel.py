@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from operators.errors import ContractError
@@ -63,6 +62,7 @@ class LogMel:
         self._rate_hz = 0
         self._window: NDArray[np.float64] = np.zeros(0)
         self._filters: NDArray[np.float64] = np.zeros((0, bands))
+        self._frames: NDArray[np.int64] = np.zeros((0, 0), np.int64)
 
     def process(self, event: StreamEvent) -> Iterator[StreamEvent]:
         for item in blocks_of(self._grid, event):
@@ -82,8 +82,7 @@ class LogMel:
             self._tail = np.zeros(self._window.size - hop, np.float32)
         sound = np.concatenate([self._tail, downmix(data)[0]])
         self._tail, self._last = sound[sound.size - self._tail.size :].copy(), number
-        frames = sliding_window_view(sound, self._window.size)[::hop]
-        spectrum = np.fft.rfft(frames * self._window, n=2 * (self._filters.shape[0] - 1), axis=1)
+        spectrum = np.fft.rfft(sound[self._frames] * self._window, n=2 * (self._filters.shape[0] - 1), axis=1)
         power = spectrum.real**2 + spectrum.imag**2
         return np.log(np.maximum(power @ self._filters, FLOOR)).astype(np.float32)
 
@@ -100,6 +99,9 @@ class LogMel:
         size = 1 << (samples - 1).bit_length()
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)
         self._filters = mel_filters(rate_hz=rate_hz, size=size, bands=self._bands, fmin=self._fmin, fmax=self._fmax)
+        # (frames of a block, samples of a window), counted from where the tail begins.
+        starts = np.arange(0, self._block_ns // 1_000_000, self._hop_ms) * rate_hz // 1000
+        self._frames = starts[:, None] + np.arange(samples)
         self._rate_hz, self._tail = rate_hz, np.zeros(0, np.float32)
 
     def snapshot(self) -> Mapping[str, Any]:

@@ -48,9 +48,11 @@ def run_chain(operators: Sequence[Operator], events: Iterable[StreamEvent]) -> I
 
     A Dropped goes straight to the end: no later operator has anything to say about it.
     """
-    if not operators:
-        yield from events
-        return
-    first, rest = operators[0], operators[1:]
+    for operator in operators:
+        events = _through(operator, events)
+    yield from events
+
+
+def _through(operator: Operator, events: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
     for event in events:
-        yield from run_chain(rest, first.process(event))
+        yield from operator.process(event)

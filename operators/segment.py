@@ -108,11 +108,11 @@ class Grid:
         number = self._number()
         while (end := self._edge(number + 1)) <= self._end:
             lacking = self._origin - self._edge(number)
-            data = np.ascontiguousarray(self._buffer[:, : end - self._origin])
+            data = self._buffer[:, : end - self._origin].copy()
             self._buffer = self._buffer[:, end - self._origin :]
             self._origin = end
             whole = lacking <= samples_in(FILL_NS, self._rate_hz)
-            yield from self._settle(number, np.pad(data, ((0, 0), (lacking, 0))) if whole else None)
+            yield from self._settle(number, _filled(data, lacking) if whole else None)
             number += 1
 
     def _settle(self, number: int, data: NDArray[np.float32] | None) -> Iterator[Block]:
@@ -131,6 +131,11 @@ class Grid:
     def restore(self, state: Mapping[str, Any]) -> None:
         self._rate_hz, self._origin, self._next = state["rate_hz"], state["origin"], state["next"]
         self._buffer = np.array(state["buffer"], np.float32)
+
+
+def _filled(data: NDArray[np.float32], lacking: int) -> NDArray[np.float32]:
+    """With so many zeros before it."""
+    return np.pad(data, ((0, 0), (lacking, 0))) if lacking else data
 
 
 def _reason(data: NDArray[np.float32] | None, finite: bool) -> Literal["partial_block", "not_finite", ""]:

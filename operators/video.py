@@ -43,8 +43,13 @@ def crop_square(picture: Picture, x: float, y: float, side: float, size: int) ->
     fine = max(1, int(np.ceil(side / size)))
     count = size * fine
     scale = side / count
+    left, top = x - side / 2, y - side / 2
+    if scale == 1 and float(left).is_integer() and float(top).is_integer():
+        whole = picture[int(top) : int(top) + count, int(left) : int(left) + count] if min(left, top) >= 0 else picture[:0]
+        if whole.shape[:2] == (count, count):  # nothing to interpolate, nothing beyond the border
+            return resize(whole, size, size)
     # Pixel centres: output i is the picture's x - side / 2 + (i + 0.5) * scale - 0.5.
-    matrix = np.array([[scale, 0, x - side / 2 + 0.5 * scale - 0.5], [0, scale, y - side / 2 + 0.5 * scale - 0.5]])
+    matrix = np.array([[scale, 0, left + 0.5 * scale - 0.5], [0, scale, top + 0.5 * scale - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cut = cv2.warpAffine(picture, matrix, (count, count), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return resize(np.asarray(cut, np.uint8), size, size)

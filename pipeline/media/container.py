@@ -37,7 +37,10 @@ class Timeline:
     origin_us: int
 
     def to_ns(self, stamp: int, time_base: Fraction) -> int:
-        return round(stamp * 1_000_000_000 * time_base) - self.origin_us * 1000
+        # round(stamp * 1_000_000_000 * time_base), without a fraction made for every packet.
+        whole, rest = divmod(stamp * 1_000_000_000 * time_base.numerator, time_base.denominator)
+        up = 2 * rest > time_base.denominator or (2 * rest == time_base.denominator and whole % 2 == 1)
+        return whole + up - self.origin_us * 1000
 
     def to_stamp(self, time_ns: int, time_base: Fraction) -> int:
         return int((time_ns + self.origin_us * 1000) / (1_000_000_000 * time_base))

@@ -140,7 +140,8 @@ class FusionCore:
         for out in self._aligner.process(event):
             match out:
                 case AlignedWindow():
-                    waiting = self._waiting(replace(out, index=out.index + self._first), by_tick=isinstance(event, Tick))
+                    window = replace(out, index=out.index + self._first) if self._first else out
+                    waiting = self._waiting(window, by_tick=isinstance(event, Tick))
                     yield waiting if waiting.name not in self._gone else self._dropped(waiting)
                 case Skipped():
                     self.counts["skipped"] += out.count

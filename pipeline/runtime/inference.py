@@ -90,7 +90,8 @@ class Inference:
             rows = inputs[name] = np.zeros((1, len(packets), self.graphs.dims[name]), np.float32)
             there = presence[name] = np.zeros((1, len(packets)), np.float32)
             if at:
-                rows[0, at] = [known[packet.seq, packet.start_ns] for packet in packets if packet is not None]
+                vectors = [known[packet.seq, packet.start_ns] for packet in packets if packet is not None]
+                rows[0, at] = np.concatenate(vectors).reshape(len(at), -1)
                 there[0, at] = 1.0
         return inputs, presence
 

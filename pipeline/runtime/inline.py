@@ -16,6 +16,7 @@ from operators.packet import Dropped, StreamEvent, Tick
 from pipeline.clock import Clock
 from pipeline.ports import EdgeCount, Sink, Status
 from pipeline.runtime.board import recording_state
+from pipeline.runtime.bursts import in_bursts
 from pipeline.runtime.core import DECISIONS, unused
 from pipeline.runtime.failure import MISTAKES
 from pipeline.runtime.graphs import Graphs
@@ -124,7 +125,10 @@ class _Run:
 
     def _events(self, intake: Intake) -> Iterator[tuple[int, StreamEvent]]:
         try:
-            yield from intake.events(0, self._until_ns)
+            events = intake.events(0, self._until_ns)
+            # A recorder is told what was read as if it were due now, and a source of unknown length may be one that has to be waited for.
+            ahead = self._pace is not None and self._recorder is None and intake.end_ns() is not None
+            yield from in_bursts(events) if ahead else events
         except MISTAKES:
             raise
         except Exception as error:  # noqa: BLE001 - the runtime's edge: whatever a source dies of, the session goes on without it

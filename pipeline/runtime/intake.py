@@ -124,7 +124,7 @@ class Intake:
                 self._seen(event)
             for wanted in self._feeds.get(event.stream, ()):
                 if wanted in self._open and not (isinstance(event, Packet) and event.start_ns < from_ns):
-                    yield from self._through(wanted, due_ns, shifted(replace(event, stream=wanted), self._offsets[wanted]))
+                    yield from self._through(wanted, due_ns, shifted(_named(event, wanted), self._offsets[wanted]))
         else:
             until_ns = None
         yield from self.closes(due_ns, until_ns)
@@ -158,6 +158,10 @@ class Intake:
             case Closed():
                 self.promised[event.stream] = max(self.promised[event.stream], event.time_ns)
                 self._open.discard(event.stream)
+
+
+def _named(event: StreamEvent, stream: str) -> StreamEvent:
+    return event if event.stream == stream else replace(event, stream=stream)
 
 
 def shifted(event: StreamEvent, by_ns: int) -> StreamEvent:
