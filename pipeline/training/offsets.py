@@ -1,8 +1,9 @@
 """Where a model draws the line between labels: an offset for each logit, by which streams are there, fitted to the validation split.
 
 A label that is rare, or hard to tell in training's noise, is given too seldom where it is plain; and a network that was trained on all its
-streams guesses without one of them as if that one had said "no". What is to be added to the logits is another thing for each pattern of
-presence, so each is fitted by itself, to the windows in which just these streams are there.
+streams may be wrong in a way of its own without one of them. What is to be added to the logits is another thing for each pattern of
+presence, so each is fitted by itself, to the windows in which just these streams are there. One of several streams alone stays as it is:
+it cannot tell all labels apart, and what would be fitted is how frequent they are in validation ("whoever is heard is in the picture").
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from pipeline.evaluate import Encoded, Engine, Scored
 from pipeline.training.segment import Segment
 
 TRIES = tuple(round(0.1 * step, 1) for step in range(-30, 31))
-GENTLE = 0.002
+NEAR = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
+GENTLE = 0.02
 """Of the figure that is made largest: what a whole logit of offset must be worth."""
 STRICT = 10.0
 """What accuracy below its floor costs, in mean recall."""
 FEWEST = 20
-"""Decisions of a label: with fewer nothing is fitted."""
+"""Decisions of a label in a kind of scene, to count."""
 
 Mask = NDArray[np.bool_]
 Row = NDArray[np.float64]
@@ -33,11 +35,14 @@ Offsets = dict[tuple[str, ...], list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Windows:
-    """The windows of one pattern. logits: (windows, labels); floors: windows of a level of noise, and the accuracy they must keep."""
+    """The windows of one pattern. logits: (windows, labels).
+
+    kinds: by kind of scene, the windows of each label that is met; floors: windows of a level of noise, and the accuracy they must keep
+    """
 
     logits: NDArray[np.float64]
     label: NDArray[np.int64]
-    plain: Mask
+    kinds: Sequence[Sequence[Mask]]
     floors: Sequence[tuple[Mask, float]]
 
     def right(self, offsets: Row) -> Mask:
@@ -47,9 +52,9 @@ class _Windows:
         return float(self.right(offsets).mean())
 
     def even(self, offsets: Row, least: float) -> float:
-        """Mean recall of the labels in sessions without added noise, less what accuracy (of all sessions, of each level) lacks."""
-        right, label = self.right(offsets), self.label
-        recall = np.mean([right[self.plain & (label == true)].mean() for true in np.unique(label[self.plain])])
+        """Mean recall of the labels, all kinds of scene alike, less what accuracy (of all sessions, of each level) lacks."""
+        right = self.right(offsets)
+        recall = np.mean([np.mean([right[label].mean() for label in labels]) for labels in self.kinds])
         lacks = max(0.0, least - right.mean(), *(floor - right[level].mean() for level, floor in self.floors))
         return float(recall - STRICT * lacks)
 
@@ -57,58 +62,75 @@ class _Windows:
 def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None = None, *, cost: float) -> Offsets:
     """The offsets with which the mean recall of the labels is highest on these segments, by pattern of presence.
 
-    Mean recall counts in sessions without added noise (`Segment.level`). It may cost, of all sessions, `cost` of the highest accuracy that
-    offsets can reach, and may in no level of noise bring the accuracy below that of the best single stream of the pattern, with its own
-    offsets, in the same windows. Searched label by label, in tenths from -3 to 3. Where a label is met less than FEWEST times: none.
+    It is the mean over the kinds of scene (`Segment.condition`) of sessions without added noise (`Segment.level`), so that a kind of which
+    there is much does not draw the line for all. It may cost, of all sessions, `cost` of the accuracy without offsets, and may in no level
+    of noise leave the accuracy below that of the best single stream of the pattern in the same windows; a whole logit must be worth GENTLE.
+    None where no kind of scene has two labels with FEWEST decisions.
     """
     encoded = Encoded(engine, segments, labels=labels, every=2)
-    there, found, alone = encoded.present(), Offsets(), {}
-    for size in range(1, len(there) + 1):
+    there = encoded.present()
+    right = {name: _right(encoded.score((name,))) for name in there}
+    found: Offsets = {}
+    for size in range(min(2, len(there)), len(there) + 1):
         for keep in combinations(there, size):
             chosen = np.logical_and.reduce([there[name] for name in keep])
             scored = encoded.score(keep)
             levels = np.array([segment.level for segment in segments])[scored.session[chosen]]
-            if size == 1:
-                alone[keep[0]] = scored
-            met = np.bincount(scored.label[chosen & (np.isin(scored.session, _plain(segments)))], minlength=1)
-            if np.count_nonzero(met) < 2 or met[met > 0].min() < FEWEST:
+            kinds = _kinds(scored.where(chosen), levels == "")
+            if max(map(len, kinds), default=0) < 2:
                 continue
-            singles = [_right(alone[name], found.get((name,)))[chosen] for name in keep if size > 1]
-            floors = [(levels == level, max((right[levels == level].mean() for right in singles), default=0.0)) for level in set(levels)]
-            windows = _Windows(logits=_logits(scored)[chosen], label=scored.label[chosen], plain=levels == "", floors=floors)
+            masks = [levels == level for level in np.unique(levels)]
+            floors = [(mask, max(right[name][chosen][mask].mean() for name in keep)) for mask in masks] if size > 1 else []
+            windows = _Windows(logits=_logits(scored)[chosen], label=scored.label[chosen], kinds=kinds, floors=floors)
             found[keep] = _fitted(windows, cost).tolist()
     return found
 
 
-def _plain(segments: Sequence[Segment]) -> list[int]:
-    return [number for number, segment in enumerate(segments) if not segment.level]
+def _kinds(scored: Scored, plain: Mask) -> list[list[Mask]]:
+    """By kind of scene, the windows of each label that has FEWEST; kinds without one are left out."""
+    made = [
+        [
+            mask
+            for label in np.unique(scored.label)
+            if (mask := plain & (scored.condition == kind) & (scored.label == label)).sum() >= FEWEST
+        ]
+        for kind in np.unique(scored.condition)
+    ]
+    return [masks for masks in made if masks]
 
 
 def _logits(scored: Scored) -> NDArray[np.float64]:
     return np.asarray(np.log(np.maximum(scored.scores, 1e-12)))
 
 
-def _right(scored: Scored, offsets: Sequence[float] | None) -> Mask:
-    return np.asarray((_logits(scored) + (0.0 if offsets is None else np.array(offsets))).argmax(1) == scored.label)
+def _right(scored: Scored) -> Mask:
+    return np.asarray(scored.scores.argmax(1) == scored.label)
 
 
 def _fitted(windows: _Windows, cost: float) -> Row:
-    best = _climb(windows.accuracy, np.zeros(windows.logits.shape[1]), windows.label)
-    least = windows.accuracy(best) - cost
-    return _climb(lambda offsets: windows.even(offsets, least), best, windows.label)
+    none = np.zeros(windows.logits.shape[1])
+    least = windows.accuracy(none) - cost
+    return _climb(lambda offsets: windows.even(offsets, least), none, windows.label)
 
 
 def _climb(quality: Callable[[Row], float], offsets: Row, label: NDArray[np.int64]) -> Row:
-    """Coordinate ascent, until no single label's offset makes it better; labels that are not met stay at 0, as the first does."""
+    """Ascent until no move makes it better; labels that are not met stay at 0, as the first does.
+
+    A move is one label's offset to any of TRIES, or two labels' by a little: along the edge of what accuracy allows, one alone is stuck.
+    """
+    unit = np.eye(len(offsets))[np.unique(label[label > 0])]
+    pairs = [x * one + y * other for one, other in combinations(unit, 2) for x in NEAR for y in NEAR]
+
+    def worth(tried: Row) -> float:
+        return quality(tried) - GENTLE * float(np.abs(tried).sum())
+
     reached = -np.inf
-    while True:
-        for index in np.unique(label[label > 0]):
-            tries = [np.where(np.arange(len(offsets)) == index, offset, offsets) for offset in TRIES]
-            made = [quality(moved) - GENTLE * np.abs(moved).sum() for moved in tries]
-            offsets = tries[int(np.argmax(made))]
-        if max(made) <= reached:
-            return offsets
-        reached = max(made)
+    while (now := worth(offsets)) > reached:
+        reached = now
+        for one in unit:
+            offsets = max((offsets * (1 - one) + offset * one for offset in TRIES), key=worth)
+        offsets = max([offsets, *(np.round(offsets + moved, 1) for moved in pairs)], key=worth)
+    return offsets
 
 
 def told(offsets: Mapping[tuple[str, ...], Sequence[float]], labels: Sequence[str]) -> str:

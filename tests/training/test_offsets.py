@@ -14,6 +14,7 @@ from pipeline.training.network import begin_with
 from pipeline.training.offsets import fit_offsets, told
 from pipeline.training.segment import Segment
 
+PAIR = ("a", "b")
 INPUTS = ("video", "audio", "text")
 OFFSETS = {("video",): [0.0, 1.0, -0.5], ("audio", "text"): [0.0, -2.0, 0.25], INPUTS: [0.0, 0.5, 4.0]}
 
@@ -34,7 +35,7 @@ class Shy:
         return known - np.outer([self.shy.get(key, 0.0) for key in keys], [0, 1, 0]).astype(np.float32)
 
 
-def segment(rng, count=400, level="", noise=None, gone=None):
+def segment(rng, count=400, level="", noise=None, gone=None, kind=""):
     """Streams a and b name the label, `noise` by stream blurs it; from window `gone` on b is missing."""
     label = rng.integers(0, 3, count)
     packets = {}
@@ -45,7 +46,7 @@ def segment(rng, count=400, level="", noise=None, gone=None):
     if gone is not None:
         table["b"][gone:] = -1
     start_ns = np.arange(count)
-    return Segment(name="made", packets=packets, table=table, label=label, condition=[""] * count, start_ns=start_ns, level=level)
+    return Segment(name="made", packets=packets, table=table, label=label, condition=[kind] * count, start_ns=start_ns, level=level)
 
 
 def recalls(engine, keep, offsets, part):
@@ -55,42 +56,42 @@ def recalls(engine, keep, offsets, part):
     return np.array([np.mean(decided[part.label == label] == label) for label in range(3)])
 
 
-@pytest.mark.parametrize("shy", [0.8, -0.6])
+@pytest.mark.parametrize("shy", [0.8, -0.9])
 def test_the_offsets_bring_back_a_label_that_is_said_too_seldom_or_too_often_where_it_is(shy):
-    made = fit_offsets(Shy(b=shy), [segment(np.random.default_rng(seed)) for seed in range(8)], cost=1.0)
+    made = fit_offsets(Shy(a_b=shy), [segment(np.random.default_rng(seed)) for seed in range(8)], cost=1.0)
     unseen = segment(np.random.default_rng(100), 5000)
-    fair, wrong = recalls(Shy(), ("b",), [0, 0, 0], unseen), recalls(Shy(b=shy), ("b",), [0, 0, 0], unseen)
+    fair, wrong = recalls(Shy(), PAIR, [0, 0, 0], unseen), recalls(Shy(a_b=shy), PAIR, [0, 0, 0], unseen)
     assert abs(wrong - fair).max() > 0.1
-    assert recalls(Shy(b=shy), ("b",), made["b",], unseen).mean() > fair.mean() - 0.005
-    assert abs(recalls(Shy(b=shy), ("b",), made["b",], unseen) - fair).max() < 0.06
-    assert np.abs([made["a",], made["a", "b"]]).max() <= 0.2
-    assert set(made) == {("a",), ("b",), ("a", "b")}
+    assert recalls(Shy(a_b=shy), PAIR, made[PAIR], unseen).mean() > fair.mean() - 0.01
+    assert abs(recalls(Shy(a_b=shy), PAIR, made[PAIR], unseen) - fair).max() < 0.06
+
+
+def test_one_of_several_streams_alone_stays_as_it_is_and_so_does_a_line_that_is_drawn_well():
+    made = fit_offsets(Shy(a=0.8), [segment(np.random.default_rng(seed)) for seed in range(8)], cost=1.0)
+    assert made == {PAIR: [0.0, 0.0, 0.0]}
 
 
 def test_a_pattern_is_fitted_to_the_windows_in_which_just_it_is_there():
     parts = [segment(np.random.default_rng(seed), gone=200) for seed in range(8)]
     made = fit_offsets(Shy(a_b=1.0), parts, cost=1.0)
-    assert made["a", "b"][1] == pytest.approx(1.0, abs=0.3)  # and not half of it, for the windows without b
-    assert abs(made["a",][1]) <= 0.2
+    assert made[PAIR][1] > 0.55  # what the windows without b want, 0, has no say in it
 
 
 def test_what_an_even_recall_may_cost_in_accuracy_is_kept_to():
-    rng = np.random.default_rng(0)
-    parts = [segment(rng, noise={"a": 1.0, "b": 1.0}) for _ in range(4)]
+    rng, shy = np.random.default_rng(0), Shy(a_b=1.0)
+    parts = [segment(rng, noise={"a": 1.0, "b": 1.0}) for _ in range(8)]
     for part in parts:
         part.label[rng.random(len(part.label)) < 0.6] = 0  # most are 0, whatever the streams say: accuracy wants 0, recall does not
-    accuracy = {
-        cost: np.concatenate([_right(part, fit_offsets(Shy(), parts, cost=cost)["a", "b"]) for part in parts]).mean()
-        for cost in (0.0, 0.03, 1.0)
-    }
-    assert accuracy[0.0] > accuracy[0.03] > accuracy[1.0]
-    assert accuracy[0.03] > accuracy[0.0] - 0.04
 
+    def accuracy(offsets):
+        there = {name: np.ones((400, 1), np.float32) for name in PAIR}
+        logits = [shy.fuse({name: rows[:, None] for name, rows in part.packets.items()}, there) for part in parts]
+        return np.mean([(made + offsets).argmax(1) == part.label for made, part in zip(logits, parts, strict=True)])
 
-def _right(part, offsets):
-    there = {name: np.ones((len(part.label), 1), np.float32) for name in part.packets}
-    logits = Shy().fuse({name: rows[:, None] for name, rows in part.packets.items()}, there)
-    return (logits + offsets).argmax(1) == part.label
+    unmoved = accuracy([0, 0, 0])
+    little, much = (unmoved - accuracy(fit_offsets(shy, parts, cost=cost)[PAIR]) for cost in (0.005, 1.0))
+    assert little < 0.015
+    assert much > 0.025
 
 
 def test_in_noise_two_streams_are_not_worse_than_the_better_of_them():
@@ -101,16 +102,27 @@ def test_in_noise_two_streams_are_not_worse_than_the_better_of_them():
     alone = np.concatenate([recalls(Shy(), ("a",), [0, 0, 0], part) for part in loud]).mean()
 
     def in_noise(fitted_to):
-        offsets = fit_offsets(Shy(), fitted_to, cost=1.0)["a", "b"]
+        offsets = fit_offsets(Shy(), fitted_to, cost=1.0)[PAIR]
         return np.concatenate([recalls(Shy(), ("a", "b"), offsets, part) for part in loud]).mean()
 
     assert in_noise(quiet) < alone - 0.1
     assert in_noise(quiet + loud) > alone - 0.03
 
 
+@pytest.mark.parametrize(("kind", "most", "least"), [("much", 1.2, 0.65), ("little", 0.6, 0.3)])
+def test_a_kind_of_scene_of_which_there_is_much_does_not_draw_the_line_alone(kind, most, least):
+    """In nine sessions of ten 1 is said too seldom by one logit, in the tenth it is not: the line is between, if that is a kind of its own."""
+    parts = [segment(np.random.default_rng(seed), kind="much") for seed in range(9)]
+    for part in parts:
+        for rows in part.packets.values():
+            rows[:, 1] -= 1.0
+    parts.append(segment(np.random.default_rng(20), kind=kind))
+    assert least <= fit_offsets(Shy(), parts, cost=1.0)[PAIR][1] <= most
+
+
 def test_where_a_label_is_hardly_ever_met_nothing_is_fitted():
     part = segment(np.random.default_rng(0), 400, gone=30)
-    assert ("a", "b") not in fit_offsets(Shy(a_b=2.0), [part], cost=1.0)
+    assert PAIR not in fit_offsets(Shy(a_b=2.0), [part], cost=1.0)
 
 
 def test_what_was_fitted_is_told_by_pattern():
