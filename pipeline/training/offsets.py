@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate import Encoded, Engine, Scored
+from pipeline.evaluate import Encoded, Engine, Scored, accuracy, average_precision, softmax
 from pipeline.training.segment import Segment
 
 TRIES = tuple(round(0.1 * step, 1) for step in range(-30, 31))
@@ -34,28 +34,39 @@ Offsets = dict[tuple[str, ...], list[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Windows:
-    """The windows of one pattern. logits: (windows, labels).
+class _Floor:
+    """What must be kept in the windows of one level of noise: accuracy, and average precision by label (NaN: is not met)."""
 
-    kinds: by kind of scene, the windows of each label that is met; floors: windows of a level of noise, and the accuracy they must keep
+    level: Mask
+    accuracy: float
+    precision: Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Windows:
+    """All windows when certain streams are kept. logits: (windows, labels), with what was found for fewer streams.
+
+    here: the windows in which just these streams are there; kinds: by kind of scene, those of them with each label that is met
     """
 
     logits: NDArray[np.float64]
     label: NDArray[np.int64]
+    here: Mask
     kinds: Sequence[Sequence[Mask]]
-    floors: Sequence[tuple[Mask, float]]
+    floors: Sequence[_Floor]
 
-    def right(self, offsets: Row) -> Mask:
-        return np.asarray((self.logits + offsets).argmax(1) == self.label)
+    def moved(self, offsets: Row) -> NDArray[np.float64]:
+        return self.logits + self.here[:, None] * offsets
 
     def accuracy(self, offsets: Row) -> float:
-        return float(self.right(offsets).mean())
+        return float(np.mean(self.moved(offsets).argmax(1) == self.label))
 
     def even(self, offsets: Row, least: float) -> float:
-        """Mean recall of the labels, all kinds of scene alike, less what accuracy (of all sessions, of each level) lacks."""
-        right = self.right(offsets)
+        """Mean recall of the labels, all kinds of scene alike, less what lacks: of accuracy in all sessions, of a floor in each level."""
+        logits = self.moved(offsets)
+        right = logits.argmax(1) == self.label
         recall = np.mean([np.mean([right[label].mean() for label in labels]) for labels in self.kinds])
-        lacks = max(0.0, least - right.mean(), *(floor - right[level].mean() for level, floor in self.floors))
+        lacks = max(0.0, least - right.mean(), *(_lacking(floor, logits, self.label) for floor in self.floors))
         return float(recall - STRICT * lacks)
 
 
@@ -63,36 +74,54 @@ def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None 
     """The offsets with which the mean recall of the labels is highest on these segments, by pattern of presence.
 
     It is the mean over the kinds of scene (`Segment.condition`) of sessions without added noise (`Segment.level`), so that a kind of which
-    there is much does not draw the line for all. It may cost, of all sessions, `cost` of the accuracy without offsets, and may in no level
-    of noise leave the accuracy below that of the best single stream of the pattern in the same windows; a whole logit must be worth GENTLE.
-    None where no kind of scene has two labels with FEWEST decisions.
+    there is much does not draw the line for all. It may cost, of all sessions, `cost` of the accuracy without offsets; and in no level of
+    noise may accuracy, or average precision of a label, be below that of the best single stream of those that are kept. A whole logit must
+    be worth GENTLE. None where no kind of scene has two labels with FEWEST decisions.
     """
     encoded = Encoded(engine, segments, labels=labels, every=2)
     there = encoded.present()
-    right = {name: _right(encoded.score((name,))) for name in there}
+    alone = {name: encoded.score((name,)) for name in there}
     found: Offsets = {}
     for size in range(min(2, len(there)), len(there) + 1):
         for keep in combinations(there, size):
-            chosen = np.logical_and.reduce([there[name] for name in keep])
             scored = encoded.score(keep)
-            levels = np.array([segment.level for segment in segments])[scored.session[chosen]]
-            kinds = _kinds(scored.where(chosen), levels == "")
+            levels = np.array([segment.level for segment in segments])[scored.session]
+            here = np.logical_and.reduce([there[name] for name in keep])
+            kinds = _kinds(scored, here & (levels == ""))
             if max(map(len, kinds), default=0) < 2:
                 continue
-            masks = [levels == level for level in np.unique(levels)]
-            floors = [(mask, max(right[name][chosen][mask].mean() for name in keep)) for mask in masks] if size > 1 else []
-            windows = _Windows(logits=_logits(scored)[chosen], label=scored.label[chosen], kinds=kinds, floors=floors)
-            found[keep] = _fitted(windows, cost).tolist()
+            floors = [_floor(levels == level, [alone[name] for name in keep]) for level in np.unique(levels)] if size > 1 else []
+            logits = _logits(scored)
+            for fewer, row in found.items():
+                if set(fewer) < set(keep):
+                    logits[np.logical_and.reduce([there[name] == (name in fewer) for name in keep])] += row
+            found[keep] = _fitted(_Windows(logits=logits, label=scored.label, here=here, kinds=kinds, floors=floors), cost).tolist()
     return found
 
 
-def _kinds(scored: Scored, plain: Mask) -> list[list[Mask]]:
-    """By kind of scene, the windows of each label that has FEWEST; kinds without one are left out."""
+def _floor(level: Mask, singles: Sequence[Scored]) -> _Floor:
+    parts = [single.where(level) for single in singles]
+    precision = [[average_precision(part.scores[:, label], part.label == label) for label in range(part.scores.shape[1])] for part in parts]
+    return _Floor(level=level, accuracy=max(map(accuracy, parts)), precision=np.max(precision, axis=0))
+
+
+def _lacking(floor: _Floor, logits: NDArray[np.float64], label: NDArray[np.int64]) -> float:
+    """By how much accuracy or a label's average precision is below the floor; below 0: it is not."""
+    scores, label = softmax(logits[floor.level]), label[floor.level]
+    lacks = [floor.accuracy - float(np.mean(scores.argmax(1) == label))]
+    lacks += [
+        wanted - average_precision(scores[:, index], label == index) for index, wanted in enumerate(floor.precision) if not np.isnan(wanted)
+    ]
+    return max(lacks)
+
+
+def _kinds(scored: Scored, among: Mask) -> list[list[Mask]]:
+    """By kind of scene, the windows among these of each label that has FEWEST; kinds without one are left out."""
     made = [
         [
             mask
             for label in np.unique(scored.label)
-            if (mask := plain & (scored.condition == kind) & (scored.label == label)).sum() >= FEWEST
+            if (mask := among & (scored.condition == kind) & (scored.label == label)).sum() >= FEWEST
         ]
         for kind in np.unique(scored.condition)
     ]
@@ -103,14 +132,10 @@ def _logits(scored: Scored) -> NDArray[np.float64]:
     return np.asarray(np.log(np.maximum(scored.scores, 1e-12)))
 
 
-def _right(scored: Scored) -> Mask:
-    return np.asarray(scored.scores.argmax(1) == scored.label)
-
-
 def _fitted(windows: _Windows, cost: float) -> Row:
     none = np.zeros(windows.logits.shape[1])
     least = windows.accuracy(none) - cost
-    return _climb(lambda offsets: windows.even(offsets, least), none, windows.label)
+    return _climb(lambda offsets: windows.even(offsets, least), none, windows.label[windows.here])
 
 
 def _climb(quality: Callable[[Row], float], offsets: Row, label: NDArray[np.int64]) -> Row:

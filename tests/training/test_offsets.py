@@ -11,7 +11,7 @@ from pipeline.backends.torch import load_network
 from pipeline.export import save_model
 from pipeline.model import load_model, parse_spec
 from pipeline.training.network import begin_with
-from pipeline.training.offsets import fit_offsets, told
+from pipeline.training.offsets import _Floor, _lacking, fit_offsets, told
 from pipeline.training.segment import Segment
 
 PAIR = ("a", "b")
@@ -107,6 +107,17 @@ def test_in_noise_two_streams_are_not_worse_than_the_better_of_them():
 
     assert in_noise(quiet) < alone - 0.1
     assert in_noise(quiet + loud) > alone - 0.03
+
+
+def test_a_floor_is_of_accuracy_and_of_the_order_of_each_labels_scores():
+    label, everywhere = np.array([1, 0]), np.array([True, True])
+    logits = np.array([[0.5, 0.0], [2.0, 1.9]])  # the window with label 1 scores lower on 1: its average precision is 1 / 2
+    accurate = _Floor(level=everywhere, accuracy=0.9, precision=np.array([np.nan, np.nan]))
+    ordered = _Floor(level=everywhere, accuracy=0.0, precision=np.array([np.nan, 1.0]))
+    first = _Floor(level=np.array([True, False]), accuracy=0.0, precision=np.array([np.nan, 1.0]))
+    assert _lacking(accurate, logits, label) == pytest.approx(0.4)
+    assert _lacking(ordered, logits, label) == pytest.approx(0.5)
+    assert _lacking(first, logits, label) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(("kind", "most", "least"), [("much", 1.2, 0.65), ("little", 0.6, 0.3)])
