@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -16,6 +16,8 @@ from operators.fusion import InputLayout, Layout
 Own = Callable[[str], type[nn.Module]]
 """`module:Class` -> the class, for networks that are somebody's own; only training has one."""
 _OWN = "operators.own:OwnModule"
+MOST_INPUTS = 8
+"""Of a network with offsets: they are a row for each of 2 ** inputs patterns of presence."""
 
 
 class Spec(Protocol):
@@ -28,13 +30,19 @@ class FusionNetwork(nn.Module):
     """inputs[name]: (B, T, *shape of one packet), presence[name]: (B, T) of 0 or 1 -> logits (B, outputs): labels, then further answers.
 
     Serving and training call the two halves: `encode` once for each packet, `fuse` on steps gathered from the embeddings.
+
+    offsets: None, or (2 ** inputs, outputs): what is added to the logits, by which inputs have any present step in the window. Bit i of
+    the row's number is the i-th input in the order of their names.
     """
+
+    offsets: Tensor | None
 
     def __init__(self, encoders: Mapping[str, nn.Module], head: nn.Module, dims: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.dims = dict(dims or {})
         self.encoders = nn.ModuleDict(dict(encoders))
         self.head = head
+        self.register_buffer("offsets", None)
 
     def carries(self, name: str) -> bool:
         """Whether that input's embeddings depend on the one before (`operators.encoders_carried`)."""
@@ -45,14 +53,44 @@ class FusionNetwork(nn.Module):
         return cast(Tensor, self.encoders[name](x) if before is None else self.encoders[name](x, before))
 
     def fuse(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
-        return cast(Tensor, self.head(embeddings, presence))  # (B, T, D) and (B, T) by input -> (B, outputs)
+        logits = cast(Tensor, self.head(embeddings, presence))  # (B, T, D) and (B, T) by input -> (B, outputs)
+        return logits if self.offsets is None else logits + self._offset(self.offsets, presence)
 
     def fuse_steps(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         """What `fuse` would say of each of the window's steps, (B, T, outputs). Raises ContractError for a head that cannot tell."""
         steps = getattr(self.head, "steps", None)
         if steps is None:
             raise ContractError(f"{type(self.head).__name__} decides about one instant only: it has no steps()")
-        return cast(Tensor, steps(embeddings, presence))
+        logits = cast(Tensor, steps(embeddings, presence))
+        return logits if self.offsets is None else logits + self._offset(self.offsets, presence).unsqueeze(1)
+
+    def set_offsets(self, offsets: Mapping[tuple[str, ...], Sequence[float]], outputs: int) -> None:
+        """Inputs that are there -> what is added to the first logits then; other patterns and logits stay as they are.
+
+        outputs: how many logits there are. Raises ContractError for more than MOST_INPUTS inputs.
+        """
+        names = sorted(self.encoders)
+        if len(names) > MOST_INPUTS:
+            raise ContractError(f"offsets by pattern of presence: at most {MOST_INPUTS} inputs, got {len(names)}")
+        table = torch.zeros(1 << len(names), outputs)
+        for present, row in offsets.items():
+            table[sum(1 << names.index(name) for name in present), : len(row)] = torch.tensor(row)
+        self.offsets = table
+
+    def _offset(self, offsets: Tensor, presence: dict[str, Tensor]) -> Tensor:
+        """(B, outputs): the pattern's row. Products and a sum, no look-up and no matmul: exact in every engine, int8 and TF32 too."""
+        first, *others = [presence[name].amax(1, keepdim=True) for name in sorted(self.encoders)]  # (B, 1) each, 0 or 1
+        row = torch.cat([1 - first, first], dim=1)
+        for there in others:
+            row = torch.cat([row * (1 - there), row * there], dim=1)  # at last (B, 2 ** inputs), one 1 in each
+        return (row.unsqueeze(2) * offsets).sum(1)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401 - torch's own
+        """Weights come with offsets or without, whatever the network had."""
+        found, self.offsets = state_dict.get(f"{prefix}offsets"), None
+        if found is not None and len(self.encoders) <= MOST_INPUTS:
+            self.offsets = torch.zeros(1 << len(self.encoders), *found.shape[-1:], dtype=found.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, inputs: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
         embeddings = {

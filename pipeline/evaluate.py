@@ -206,6 +206,14 @@ class Encoded:
             session=np.concatenate(sessions),
         )
 
+    def present(self) -> dict[str, NDArray[np.bool_]]:
+        """Input -> of every decision that `score` scores, whether its window holds any step of that input."""
+        chosen = [np.flatnonzero(segment.label != UNLABELLED)[:: self._every] for segment, _ in self._parts]
+        return {
+            name: np.concatenate([(segment.table[name][rows] >= 0).any(1) for (segment, _), rows in zip(self._parts, chosen, strict=True)])
+            for name in self._parts[0][0].table
+        }
+
     def outputs(
         self, keep: Collection[str], wanted: Callable[[Segment], NDArray[np.bool_]]
     ) -> Iterator[tuple[Segment, NDArray[np.float32]]]:

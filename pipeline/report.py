@@ -128,7 +128,8 @@ def _whole(scored: Scored, model: Model) -> dict[str, Any]:
 def _segments(training: Training, model: Model, split: Split) -> list[Segment]:
     cutter = Cutter(model, chains(model.spec, str(model.folder), model.folder))
     rng = np.random.default_rng((training.config.loop.seed, 2))
-    made = [cutter.cut(session) for dataset in training.mix().datasets for session in dataset.sessions(split, rng)]
+    sessions = (session for dataset in training.mix().datasets for session in dataset.sessions(split, rng))
+    made = [cutter.cut(session) for session in sessions if not session.level]
     if not any((segment.label >= 0).any() for segment in made):
         raise ConfigError(training.file, "data", f"has no labelled decision in the split {split!r}", "add recordings or labels")
     return made

@@ -18,19 +18,21 @@ from pipeline.clock import SystemClock
 from pipeline.export import save_model
 from pipeline.model import Model, ModelSpec
 from pipeline.training.batch import Hops
-from pipeline.training.card import facts, fit_offsets, fit_temperature, tested
+from pipeline.training.card import facts, fit_temperature, tested
 from pipeline.training.charts import draw
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.config import Training
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, Feed, History, LoopConfig, Report, fit
-from pipeline.training.network import InTraining, begin_with, normalise, shift_logits
+from pipeline.training.network import InTraining, begin_with, normalise
+from pipeline.training.offsets import fit_offsets, told
 from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
 from pipeline.training.tensorboard import write_events
 from pipeline.training.transforms import chains
+from pipeline.training.validation import validate
 from pipeline.yamltext import Override
 
 NORMALISE_OVER = 24
@@ -62,20 +64,24 @@ def train(
         checkpoints.clear()
     console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
     validation = split_of(mix, cutter, "validation", training)
-    with _bar(console) as report:
-        history = _fit(network, mix, cutter, validation, training, report, console, checkpoints)
+    plain = [segment for segment in validation if not segment.level]
+    history = History()
+    if config.loop.epochs:
+        with _bar(console) as report:
+            history = _fit(network, mix, cutter, plain, training, report, console, checkpoints)
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
     labels, also = list(config.model.labels), questions(config.model)
-    offsets = fit_offsets(engine, validation, len(labels)) if config.loop.even_recall else []
-    if offsets and shift_logits(network, offsets):
-        console.print(f"logits moved by {dict(zip(config.model.labels, offsets, strict=True))}")
-    temperature = fit_temperature(engine, validation, len(labels))
+    if config.loop.even_recall is not None:
+        offsets = fit_offsets(engine, validation, len(labels), cost=config.loop.even_recall)
+        network.set_offsets(offsets, layout_of(config.model.model_dump()).outputs)
+        console.print(told(offsets, labels))
+    temperature = fit_temperature(engine, plain, len(labels))
     console.print("testing on the test split")
     test = tested(engine, split_of(mix, cutter, "test", training), labels, temperature, also)
     metrics = {
         "test": test,
-        "validation": history.best.validation,
+        "validation": validate(network, plain, labels, also),
         "epochs": len(history.epochs),
         "training": {**config.loop.model_dump(mode="json"), "minutes": round(minutes, 1)},
     }

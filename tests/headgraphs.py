@@ -1,8 +1,9 @@
-"""Every fusion head as a small network of three streams, and as the ONNX graph of it; made once in a test session."""
+"""Every fusion head as a small network of three streams with offsets, and as the ONNX graph of it; made once in a test session."""
 
 import importlib
 import os
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -30,7 +31,10 @@ def head_network(head):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         spec = parse_spec(tiny_spec(head=head), "tiny")
-        return build_network(spec).eval(), spec
+        network = build_network(spec).eval()
+        patterns = [keep for size in range(1, 4) for keep in combinations(spec.inputs, size)]
+        network.set_offsets({keep: torch.randn(len(spec.labels)).tolist() for keep in patterns}, len(spec.labels))
+        return network, spec
 
 
 @cache

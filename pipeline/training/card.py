@@ -15,12 +15,6 @@ from pipeline.training.loop import History
 from pipeline.training.segment import Segment
 from pipeline.training.validation import VALIDATE_EVERY
 
-TOLERANCE = 0.002
-"""Of a mean recall: what an offset must be worth to be made larger."""
-
-
-PASSES = 4
-
 
 def machine() -> str:
     return (
@@ -51,35 +45,8 @@ def fit_temperature(engine: Engine, segments: Sequence[Segment], labels: int | N
     return best_temperature(Encoded(engine, segments, labels=labels, every=2).score(list(segments[0].packets)))
 
 
-def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None = None) -> list[float]:
-    """What to add to each label's logit so that the mean recall of the labels is highest on these segments; the first label's is 0.
-
-    A label that is rare, or hard to tell in training's noise, is otherwise given too seldom where it is plain. Searched label by label,
-    in tenths from -2 to 2; the smallest that comes within TOLERANCE of the best. With every stream there and with each one missing, on
-    average: what helps where all are there can make a label unheard of where one is not.
-    """
-    encoded = Encoded(engine, segments, labels=labels, every=2)
-    patterns = presence_patterns(list(segments[0].packets)).items()
-    scored = [encoded.score(keep) for name, keep in patterns if not name.endswith("alone")]
-    logits = [np.log(np.maximum(part.scores, 1e-12)) for part in scored]
-    tries = sorted((round(0.1 * step, 1) for step in range(-20, 21)), key=abs)
-    offsets = [0.0] * logits[0].shape[1]
-
-    def quality(label: int, offset: float) -> float:
-        moved = [*offsets[:label], offset, *offsets[label + 1 :]]
-        decided = [(part + moved).argmax(1) for part in logits]
-        known = scored[0].label
-        return float(np.mean([np.mean(chosen[known == true] == true) for chosen in decided for true in np.unique(known)]))
-
-    for label in [*range(1, len(offsets))] * PASSES:  # one label's offset changes what another's is worth
-        reached = [quality(label, offset) for offset in tries]
-        offsets[label] = next(offset for offset, found in zip(tries, reached, strict=True) if found >= max(reached) - TOLERANCE)
-    return offsets
-
-
 def facts(history: History, test: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> str:
     """Markdown: how it was trained and what it reached on the test split."""
-    best = history.best
     tables = {**test["by_presence"], **{f"all, {name}": made for name, made in test["by_condition"].items()}}
     rows = [_row(name, made) for name, made in tables.items()]
     heads = [key.removeprefix("ap_") for key in next(iter(test["by_presence"].values())) if key.startswith("ap_")]
@@ -87,8 +54,7 @@ def facts(history: History, test: Mapping[str, Any], minutes: float, config: Map
         [
             "## Training",
             "",
-            f"{minutes:.1f} minutes on {machine()}; seed {config['seed']}; {len(history.epochs)} epochs of {config['steps']} steps, "
-            f"the best on validation was number {best.number + 1}.",
+            f"{minutes:.1f} minutes on {machine()}; seed {config['seed']}; {_epochs(history, config['steps'])}.",
             "",
             f"## Test split ({test['decisions']} decisions)",
             "",
@@ -96,9 +62,15 @@ def facts(history: History, test: Mapping[str, Any], minutes: float, config: Map
             "|---|---|" + "---|" * len(heads),
             *rows,
             "",
-            "![truth and decision on the test split](confusion.png) ![training](curves.png)",
+            "![truth and decision on the test split](confusion.png)" + (" ![training](curves.png)" if history.epochs else ""),
         ]
     )
+
+
+def _epochs(history: History, steps: int) -> str:
+    if not history.epochs:
+        return "no epoch: the weights are those it began with, offsets and temperature were fitted anew"
+    return f"{len(history.epochs)} epochs of {steps} steps, the best on validation was number {history.best.number + 1}"
 
 
 def _row(name: str, made: Mapping[str, float | None]) -> str:

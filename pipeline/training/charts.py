@@ -14,11 +14,13 @@ SHOWN = ("score", "accuracy")
 
 
 def draw(folder: Path, history: History, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
-    """Writes confusion.png and curves.png."""
+    """Writes confusion.png and, if there was an epoch, curves.png."""
     counts = np.array(confusion, np.int64)
     (folder / "confusion.png").write_bytes(
         drawing.png(drawing.matrix(counts, labels, title="truth (rows), decision (columns), test split"))
     )
+    if not history.epochs:
+        return
     lines = {"loss": [epoch.loss for epoch in history.epochs]}
     for name in history.epochs[0].validation:
         if name in SHOWN or name.startswith("recall_"):

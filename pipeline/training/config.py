@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from operators.errors import ConfigError
+from operators.network import MOST_INPUTS
 from pipeline.config import shown_path
 from pipeline.configerrors import first_error, place_of
 from pipeline.model import Model, ModelSpec, load_model
@@ -62,6 +63,7 @@ class Training:
         except ValidationError as error:
             raise first_error(error, TrainConfig, values, self._places, self.file) from None
         self._parts = [self._part(index, use) for index, use in enumerate(self.config.data)]
+        self._check_loop()
         self.start = None if self.config.start is None else self._model_of(self.config.start)
 
     @property
@@ -93,6 +95,15 @@ class Training:
 
     def fail(self, path: KeyPath, problem: str, hint: str) -> ConfigError:
         return ConfigError(place_of(path, self._places, self.file), dotted(path), problem, hint)
+
+    def _check_loop(self) -> None:
+        loop, inputs = self.config.loop, len(self.config.model.inputs)
+        if not loop.epochs and self.config.start is None:
+            raise self.fail(
+                ("loop", "epochs"), "is 0, and there is no `start`", "name a model whose weights are kept, or train some epochs"
+            )
+        if loop.even_recall is not None and inputs > MOST_INPUTS:
+            raise self.fail(("loop", "even_recall"), f"takes at most {MOST_INPUTS} inputs, got {inputs}", "leave it out")
 
     def _model_of(self, start: str) -> Model:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -48,6 +48,7 @@ class GridScenes:
     voices    recordings of others who are heard off screen, in training only (a validation or test voice is another clip's)
     babble    a recording of many voices: its first two thirds are noise for training and validation, the last third for test
     detector  as `model` of operators.face:FaceCrop
+    levels    further validation sessions in babble, at these SNR in dB: offsets are fitted to them too, epochs are not judged by them
     cache     where decoded and cropped clips are kept; none: read anew at every start
     """
 
@@ -58,13 +59,14 @@ class GridScenes:
         babble: Path,
         voices: Sequence[Path] = (),
         detector: str = "auto",
+        levels: Sequence[float] = (),
         cache: Path | None = None,
         size: int = 48,
         wide: int = 64,
     ) -> None:
         if wide < size:
             raise ContractError(f"GridScenes wants wide >= size, got {wide} < {size}")
-        self._size = size
+        self._size, self._levels = size, tuple(levels)
         clips = list(load_clips(Path(folder), detector=detector, wide=wide, size=size, cache=cache))
         others = [_voice(Path(path)) for path in voices]
         murmur = sound.read_sound(Path(babble))
@@ -83,6 +85,9 @@ class GridScenes:
                 yield self._train(number, rng)
         for suite in SUITES:
             yield from self.suite(split, suite, count=8 if split == "validation" else 35)
+        for snr_db in self._levels if split == "validation" else ():
+            for suite in SUITES:
+                yield from (replace(made, level=f"{snr_db:g} dB") for made in self.suite(split, suite, count=8, snr_db=snr_db))
 
     def suite(self, split: Split, suite: Suite, *, count: int, snr_db: float | None = None) -> Iterator[LabelledSession]:
         """`count` sessions of a kind, about 12 s each, the same at every call; without augmentation, at the given level of babble."""

@@ -34,7 +34,7 @@ class LoopConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(12, ge=0, description="0: nothing is trained; offsets and temperature are fitted to the weights of `start`")
     steps: int = Field(60, ge=1)
     batch: int = Field(4, ge=1)
     windows: int = Field(24, ge=1)
@@ -55,8 +55,10 @@ class LoopConfig(BaseModel):
         False, description="descend the loss at the decided hop and all before it in the window; wants a hop a step and a head with steps()"
     )
     balance: Share = Field(0.5, description="0: classes as frequent as they are; 1: all as if equally frequent")
-    even_recall: bool = Field(
-        False, description="move the labels' logits so that their mean recall on validation is highest; wants a large one"
+    even_recall: Annotated[float, Field(ge=0, le=1, strict=True)] | None = Field(
+        None,
+        description="move the labels' logits, by which streams are there, so that their mean recall on validation is highest; "
+        "the number is the share of accuracy that it may cost",
     )
     bfloat16: bool = Field(False, description="compute in bfloat16 where it is safe: faster on a CPU that has it")
     threads: int = Field(2, ge=1)

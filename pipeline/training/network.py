@@ -9,7 +9,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from operators.errors import ConfigError
 from operators.network import FusionNetwork
@@ -37,8 +36,12 @@ class InTraining:
 
 
 def begin_with(network: FusionNetwork, model: Model) -> None:
-    """Gives the network the model's weights, the statistics of its data among them. Raises ConfigError if they are of another shape."""
+    """Gives the network the model's weights, the statistics of its data among them. Raises ConfigError if they are of another shape.
+
+    Its offsets stay behind: they are fitted when training is over.
+    """
     weights = safetensors.torch.load(model.read(WEIGHTS_FILE))
+    weights.pop("offsets", None)
     own = network.state_dict()
     for name in own | weights:
         there, here = (f"of shape {tuple(tensors[name].shape)}" if name in tensors else "missing" for tensors in (weights, own))
@@ -46,16 +49,6 @@ def begin_with(network: FusionNetwork, model: Model) -> None:
             problem = f"{name} is {there} in these weights, {here} in the model of this config"
             raise ConfigError(str(model.folder), "start", problem, "only a model of the same inputs, encoders and head can be trained on")
     network.load_state_dict(weights)
-
-
-def shift_logits(network: FusionNetwork, offsets: Sequence[float]) -> bool:
-    """Adds the offsets to the logits, in the bias of the head's last layer; False, and nothing done, if that does not give the logits."""
-    last = [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
-    if last.out_features != len(offsets) or last.bias is None:
-        return False
-    with torch.no_grad():
-        last.bias.add_(torch.tensor(offsets))
-    return True
 
 
 def normalise(network: FusionNetwork, segments: Sequence[Segment]) -> None:

@@ -38,6 +38,7 @@ class Segment:
     also       question -> int64 (windows,): index into its answers, UNLABELLED where the truth says nothing
     condition  kind of scene, by window
     start_ns   int64 (windows,): where the span begins that the window's decision is about
+    level      how noisy the session was made (`LabelledSession.level`)
     carried    inputs whose embeddings depend on the one before -> length of an embedding; their packets are in the order of encoding
     """
 
@@ -47,6 +48,7 @@ class Segment:
     label: NDArray[np.int64]
     condition: list[str]
     start_ns: NDArray[np.int64]
+    level: str = ""
     carried: Mapping[str, int] = field(default_factory=dict)
     also: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
@@ -87,6 +89,7 @@ class Cutter:
             label=np.array(labels, np.int64),
             condition=conditions,
             start_ns=np.array(starts, np.int64),
+            level=session.level,
             carried={name: rule.dim for name, rule in self._rules.items() if rule.carry},
             also={name: np.array(answers, np.int64) for name, answers in also.items()},
         )

@@ -36,6 +36,7 @@ class LabelledSession:
 
     events    input of the model -> its events in order of due time, ending with Closed; an input that is left out never existed
     truth     in order, not overlapping; what no span covers has no label and is not trained on
+    level     how noisy it was made, of a validation session that only offsets are fitted to; "": as such sessions are
     fixed     whoever asks for a session of this name gets this one
     prepared  inputs whose events have been through the model's transforms already (crops that were cached, for example)
     """
@@ -44,6 +45,7 @@ class LabelledSession:
     events: Mapping[str, Sequence[Timed]]
     truth: Sequence[Truth]
     prepared: frozenset[str] = field(default_factory=frozenset)
+    level: str = ""
     fixed: bool = False
 
 

@@ -1,6 +1,8 @@
 """Training that goes on from a model."""
 
 import pytest
+import safetensors.torch
+import tinytable
 import torch
 import yaml
 from tiny_model import tiny_spec, write_tiny_model
@@ -8,6 +10,7 @@ from tiny_model import tiny_spec, write_tiny_model
 from operators.errors import ConfigError
 from operators.network import build_network
 from pipeline.model import load_model, parse_spec
+from pipeline.train import train
 from pipeline.training.config import Training
 from pipeline.training.network import begin_with
 
@@ -65,3 +68,40 @@ def test_a_config_names_the_model_by_its_folder_or_as_a_shipped_one(tmp_path):
 def test_a_model_that_is_not_there_is_a_mistake_at_its_line(tmp_path, start):
     with pytest.raises(ConfigError, match=r"train.yaml:\d+.*start: .*nowhere: no model"):
         Training(config(tmp_path, start))
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_no_epoch_leaves_the_weights_and_fits_offsets_and_temperature(tmp_path):
+    first = train(tinytable.write(tmp_path), progress=False)
+    again = yaml.safe_load((tmp_path / "train.yaml").read_text())
+    again |= {"start": "made", "out": "again", "loop": {**again["loop"], "epochs": 0, "even_recall": 0.02}}
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(again))
+    made = train(tmp_path / "again.yaml", progress=False)
+    old, new = (safetensors.torch.load_file(folder / "weights.safetensors") for folder in (first, made))
+    assert new.pop("offsets").shape == (4, 2)
+    assert all(torch.equal(old[name], tensor) for name, tensor in new.items())
+    assert "no epoch: the weights are those it began with" in (made / "README.md").read_text()
+    assert (made / "confusion.png").is_file()
+    assert not (made / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("loop", "problem"),
+    [
+        (", epochs: 0", "loop.epochs: is 0, and there is no `start`"),
+        (", even_recall: true", r"loop.even_recall: .*got true"),
+        (", even_recall: 1.5", "loop.even_recall: .*got 1.5"),
+    ],
+)
+def test_what_the_loop_cannot_do_is_a_mistake_at_its_line(tmp_path, loop, problem):
+    path = tinytable.write(tmp_path)
+    path.write_text(path.read_text().replace("epochs: 4, ", "").replace("seed: 3", f"seed: 3{loop}"))
+    with pytest.raises(ConfigError, match=problem):
+        Training(path)
