@@ -19,8 +19,8 @@ from pipeline.runtime.ingest import IngestLoop
 from pipeline.runtime.wires import Wires
 from pipeline.session.layout import Recording
 
-SOURCE_NICE = 10
-"""Where the cores do not suffice, sources yield to the models: nine shares of CPU to one. A decision by its deadline with a stream
+SOURCE_NICE = 5
+"""Where the cores do not suffice, sources yield to the models: three shares of CPU to one. A decision by its deadline with a stream
 missing is worth more than all streams and no decision; among equals, many sources leave the one process that decides for all too little."""
 
 
