@@ -25,6 +25,8 @@ REORDERED = 32
 NEAR_NS = 10_000_000_000
 """Stamps that lie further apart are of two lines of the device's clock."""
 USUAL_NS = 33_333_333
+APART_NS = 3_000_000
+"""No two pictures that are placed start closer together: in a file, whose stamps are milliseconds, they could not be told apart."""
 
 
 class Placement:
@@ -88,7 +90,7 @@ class Placement:
         near_ns = start_ns + (away_ns if abs(away_ns) <= NEAR_NS else 0)
         for later in self._waiting:
             if later.stamp_ns in self._starts:
-                return min(near_ns, self._starts[later.stamp_ns] - later.lead_ns + item.lead_ns)
+                return min(near_ns, self._starts[later.stamp_ns] - later.lead_ns + item.lead_ns - APART_NS)
         return near_ns
 
     def _clear(self) -> None:

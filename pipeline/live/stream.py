@@ -11,7 +11,7 @@ from operators.packet import AudioBlock, Dropped, Frame, Packet, Payload, Stream
 from operators.stamps import SourceClock
 from pipeline.live.capture import GAP
 from pipeline.live.captured import Captured, Compressed
-from pipeline.live.placement import Placement
+from pipeline.live.placement import APART_NS, Placement
 from pipeline.ports import Kind, Quality, StreamSpec
 
 MOST_AGE_NS = 2_000_000_000
@@ -55,6 +55,7 @@ class LiveStream:
         self._format: tuple[object, ...] | None = None
         self._steps: deque[int] = deque(maxlen=15)
         self._start_ns: int | None = None
+        self._taken_ns = -APART_NS
 
     @property
     def muted(self) -> bool:
@@ -88,6 +89,11 @@ class LiveStream:
                 yield self._drop("before_promise", start_ns)
                 return
             start_ns = self.promised_ns  # jitter
+        if self.rules.kind == "video":
+            if start_ns < self._taken_ns + APART_NS:
+                yield self._drop("before_promise", start_ns)
+                return
+            self._taken_ns = start_ns
         if self._placement is not None and item.stamp_ns is not None:
             self._placement.placed(item.stamp_ns, start_ns)
         self._note_sound(item.payload, end_ns - start_ns)

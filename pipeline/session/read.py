@@ -128,14 +128,17 @@ class Session:
 
     def stream_rows(self, stream: str) -> Iterator[Row]:
         """What the source said, in order, each packet once: a source that was started again says some things twice."""
-        last: tuple[int, int] | None = None
+        life: tuple[int, int] | None = None
+        newest = before = (-1, -1)
         for segment in self._last_life(self.stream_segments(stream)):
+            if life != (segment.name.engine, segment.name.actor):
+                life, before = (segment.name.engine, segment.name.actor), newest
             for row in read_log(segment.path, damaged=self.faults.of(segment)):
                 if row["kind"] == "packet":
                     key = (row["start_ns"], row["end_ns"])
-                    if last is not None and key <= last:
+                    if key <= before:
                         continue
-                    last = key
+                    newest = max(newest, key)
                 yield row
 
     def packets(self, stream: str) -> Iterator[Packet]:

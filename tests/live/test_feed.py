@@ -37,6 +37,12 @@ def test_the_devices_own_clock_is_mapped_and_its_jitter_of_arrival_is_not_in_the
     assert story.starts() == [100, 140, 180, 220, 260, 300, 340, 380]
 
 
+def test_of_pictures_that_come_at_once_the_first_is_taken_since_a_recording_could_not_tell_them_apart():
+    story = Story([[(10, UP), (100, picture()), (100, picture()), (102, picture()), (103, picture()), (140, picture())]]).until(200)
+    assert story.starts() == [100, 103, 140]
+    assert story.dropped() == {"before_promise": 2}
+
+
 def test_sound_and_picture_of_one_source_are_on_one_clock():
     steps = [(100 + 20 * i, sound(5000 + 20 * i)) for i in range(10)] + [(105 + 40 * i, picture(4970 + 40 * i)) for i in range(5)]
     story = Story([[(10, UP), *sorted(steps, key=lambda step: step[0])]], kinds="video audio").until(600)
