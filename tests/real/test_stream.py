@@ -37,7 +37,11 @@ def test_picture_and_sound_of_an_rtsp_camera_are_on_one_clock(watch, rtsp, port)
     # AAC's first frame of 1024 samples is silence that the encoder adds, and nobody takes it off on the way.
     assert np.abs(np.array(apart) - 1024 / 48).max() < 2
     assert np.median(lengths) == pytest.approx(1024 / 48, abs=0.1)
-    assert all(abs(b["start_ms"] - a["end_ms"]) < 0.001 for a, b in pairwise(sounds))
+    # Unbroken, but where a report of the sender moved its sound, or a block came too late: each is counted.
+    breaks = sum(abs(b["start_ms"] - a["end_ms"]) >= 0.001 for a, b in pairwise(sounds))
+    counted = source.health("audio")["faults"]
+    lost = sum(row["count"] for row in source.rows if "dropped" in row)
+    assert breaks <= min(3, sum(counted.values()) + lost), (breaks, counted, lost)
     assert pictures[0]["shape"] == [360, 640, 3]
     assert "hunter2" not in source.said()
 
