@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from operators.errors import BackendError, BackendUnavailable, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
+from pipeline.engines.builder import build_apart
 from pipeline.engines.gpu import Gpu, find_gpu
 from pipeline.engines.plans import PlanCache, default_folder, plan_name
 from pipeline.engines.trt import BATCHES, Library, find_library
@@ -38,7 +39,7 @@ class TensorrtBackend:
         _need_cuda_torch()
         self._spec = model.spec
         plans, files = PlanCache(cache or default_folder()), [*(encoder_file(name) for name in model.spec.inputs), FUSE_FILE]
-        self._engines = {file: _Engine(library, plan_of(model, library, gpu, plans, file), file) for file in files}
+        self._engines = {file: _Engine(library, plan_of(model, library, gpu, plans, file, build=build_apart), file) for file in files}
 
     def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         check_packets(self._spec, stream, batch, before)
@@ -52,7 +53,10 @@ class TensorrtBackend:
         return self._engines[FUSE_FILE]({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
 
 
-def plan_of(model: Model, library: Library, gpu: Gpu, plans: PlanCache, file: str) -> bytes:
+Build = Callable[[Library, bytes, str], bytes]
+
+
+def plan_of(model: Model, library: Library, gpu: Gpu, plans: PlanCache, file: str, *, build: Build) -> bytes:
     """From the cache, else built now and kept. One that was tampered with is not used but built anew from the graph."""
     name = plan_name(model.digest, file, library.version, gpu.name, str(gpu.capability))
     try:
@@ -60,7 +64,7 @@ def plan_of(model: Model, library: Library, gpu: Gpu, plans: PlanCache, file: st
     except EngineMismatch:
         plan = None
     if plan is None:
-        plan = library.build(model.read(file), file)
+        plan = build(library, model.read(file), file)
         plans.save(name, plan)
     return plan
 

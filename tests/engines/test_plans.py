@@ -1,13 +1,13 @@
 """The plan cache: ours alone, and nothing that was not built here is ever handed on."""
 
 import os
+from functools import partial
 
 import pytest
 from tiny_model import write_tiny_model
 
 from operators.errors import EngineMismatch
 from pipeline.backends import choose_backend, make_backend, tensorrt
-from pipeline.backends.tensorrt import plan_of
 from pipeline.engines.gpu import Gpu, find_gpu
 from pipeline.engines.plans import PlanCache, plan_name
 from pipeline.model import load_model
@@ -85,6 +85,7 @@ def model(tmp_path):
 
 def test_a_plan_is_built_once_and_a_tampered_one_anew_without_being_used(model, folder):
     library, gpu, plans = Fake(), Gpu(name="G", capability=(9, 0)), PlanCache(folder)
+    plan_of = partial(tensorrt.plan_of, build=Fake.build)
     made = [plan_of(model, library, gpu, plans, "fuse.onnx") for _ in range(2)]
     assert made == [b"plan of fuse.onnx"] * 2
     assert library.built == ["fuse.onnx"]
@@ -116,12 +117,12 @@ def test_a_gpu_that_cannot_be_used_costs_a_line_not_the_run(model, monkeypatch, 
     monkeypatch.setattr("pipeline.engines.gpu.find_gpu", lambda: Gpu(name="Old GPU", capability=(3, 0)))
     monkeypatch.setattr(tensorrt, "default_folder", lambda: tmp_path / "plans")
     monkeypatch.setattr(tensorrt, "_need_cuda_torch", lambda: None)
-    monkeypatch.setattr(tensorrt, "find_library", lambda: Refusing())
+    monkeypatch.setattr(tensorrt, "find_library", Fake)
+    monkeypatch.setattr(tensorrt, "build_apart", refusing)
     choice = choose_backend(model)
     assert choice.backend.name == "onnx"
     assert choice.why == "Old GPU is not used: encode_text.onnx: does not like it"
 
 
-class Refusing(Fake):
-    def build(self, graph, file):
-        raise EngineMismatch(f"{file}: does not like it")
+def refusing(library, graph, file):
+    raise EngineMismatch(f"{file}: does not like it")

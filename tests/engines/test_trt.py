@@ -1,6 +1,7 @@
 """TensorRT's builder on a machine without a GPU: it parses and types every head, builds, and names what it refuses."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 from headgraphs import head_graph, head_names
@@ -9,7 +10,8 @@ from parts import MISSING
 from tiny_model import write_tiny_model
 
 from operators.errors import BackendUnavailable, EngineMismatch
-from pipeline.engines.trt import BATCHES, find_library
+from pipeline.engines.builder import build_apart
+from pipeline.engines.trt import Library, find_library
 from pipeline.model import load_model
 
 
@@ -21,8 +23,12 @@ def library():
 
 
 @pytest.mark.parametrize("head", head_names())
-def test_every_head_is_parsed_and_typed(library, head):
-    assert library.check(head_graph(head), "fuse.onnx") > 5
+def test_every_head_is_parsed_typed_and_built_twice_to_the_same_bytes(library, head):
+    graph = head_graph(head)
+    assert library.check(graph, "fuse.onnx") > 5
+    first, second = (build_apart(library, graph, "fuse.onnx") for _ in range(2))
+    assert len(first) > 10_000
+    assert first == second
 
 
 def test_every_encoder_is_parsed_also_one_of_float64(library, tmp_path):
@@ -31,13 +37,15 @@ def test_every_encoder_is_parsed_also_one_of_float64(library, tmp_path):
         assert library.check(model.read(f"encode_{name}.onnx"), f"encode_{name}.onnx") > 1
 
 
-def test_the_same_graph_is_built_twice_to_plans_of_one_size(library):
-    # Not to the same bytes: TensorRT-RTX 1.7.1 numbers values of its own anew at every build, and orders some of them at random.
-    graph = head_graph("operators.fusion.product:ProductHead")
-    first, second = (library.build(graph, "fuse.onnx") for _ in range(2))
-    assert len(second) == pytest.approx(len(first), rel=1e-3)
-    assert len(first) > 10_000
-    assert BATCHES == (1, 32, 256)
+def test_a_builder_apart_names_the_node_that_it_refuses_too(library):
+    with pytest.raises(EngineMismatch, match=r"^fuse.onnx: tensorrt_rtx .* refuses node 0 .*Sinus"):
+        build_apart(library, graph_of(helper.make_node("Sinus", ["x"], ["logits"], domain="mine")), "fuse.onnx")
+
+
+def test_a_builder_that_dies_is_told_of():
+    gone = Library(SimpleNamespace(__version__="0"), "tensorrt_that_nobody_has")
+    with pytest.raises(EngineMismatch, match=r"^fuse.onnx: the builder of tensorrt_that_nobody_has 0 ended with 1: .*not installed"):
+        build_apart(gone, b"", "fuse.onnx")
 
 
 def graph_of(*nodes, shape=("batch", 4)):
