@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from operators.network import FusionNetwork
 from pipeline.training.augment import Augment, augmented
+from pipeline.training.average import Average
 from pipeline.training.batch import Batch, Hops, forward, make_batch
 from pipeline.training.checkpoint import Checkpoints, Saved
 from pipeline.training.losses import Loss, LossTerm
@@ -45,6 +46,7 @@ class LoopConfig(BaseModel):
     )
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
+    average: float = Field(0.0, ge=0, lt=1, description="keep a running average of the weights, over about 1 / (1 - average) steps")
     warm_up: Share = Field(0.1, description="part of all steps")
     label_smoothing: Share = 0.02
     patience: int = Field(4, ge=1, description="epochs without a better validation before it ends")
@@ -135,12 +137,13 @@ def fit(
         number = len(history.epochs)
         with feed(number, config.steps * config.batch) as segments:
             mean, sync_mean = descent.run(segments, config.steps)
-        made = validate(network, validation, labels, also)
-        epoch = Epoch(number=number, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
-        history.epochs.append(epoch)
+        with descent.average.in_place():
+            made = validate(network, validation, labels, also)
+            epoch = Epoch(number=number, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
+            history.epochs.append(epoch)
+            if history.best is epoch:
+                best = copy.deepcopy(network.state_dict())
         tell(epoch)
-        if history.best is epoch:
-            best = copy.deepcopy(network.state_dict())
         if checkpoints is not None:
             _keep(checkpoints, descent, history, best)
     sync.close()
@@ -175,6 +178,7 @@ class _Descent:
         self._parameters = [*network.parameters(), *sync.parameters()]
         self._optimiser = make_optimiser(config.optimiser, self._parameters, config.learning_rate, config.weight_decay)
         self._done, self._total = 0, config.sync_steps + config.epochs * config.steps
+        self.average = Average(network, config.average)
 
     def run(self, segments: Iterator[Segment], steps: int, *, sync_only: bool = False) -> tuple[float, float]:
         """So many steps; gives the means of the loss and of the sync loss.
@@ -207,6 +211,7 @@ class _Descent:
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * share_of_rate(config.schedule, self._done / self._total, config.warm_up)
         self._optimiser.step()
+        self.average.update()
         return float(loss.detach()), float(agreement.detach())
 
     def _told(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -238,13 +243,16 @@ class _Descent:
                 if value is not None
             }
         tensors["random"] = torch.get_rng_state()
-        return tensors, {"done": self._done, "rng": self._rng.bit_generator.state}
+        averaged, steps = self.average.snapshot()
+        tensors |= {f"average.{name}": weight for name, weight in averaged.items()}
+        return tensors, {"done": self._done, "rng": self._rng.bit_generator.state, "averaged": steps}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self._network.load_state_dict(_under("network.", tensors))
         self._sync.load_state_dict(_under("sync.", tensors))
         for number, parameter in enumerate(self._parameters):
             self._optimiser.state[parameter] = _under(f"optimiser.{number}.", tensors)
+        self.average.restore(_under("average.", tensors), state["averaged"])
         torch.set_rng_state(tensors["random"])
         self._done = state["done"]
         self._rng.bit_generator.state = state["rng"]
