@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ class LoopConfig(BaseModel):
     warm_up: Share = Field(0.1, description="part of all steps")
     label_smoothing: Share = 0.02
     patience: int = Field(4, ge=1, description="epochs without a better validation before it ends")
+    keep: Literal["best", "last"] = Field("best", description="last: where validation cannot tell, as of features that have seen its labels")
     sync: float = Field(0.0, ge=0, description="weight of the loss that lips and voice agree at no delay")
     sync_label: str | None = Field(None, description="the label of the hops in which they do")
     sync_steps: int = Field(0, ge=0, description="steps before the first epoch that descend this loss alone")
@@ -141,7 +142,7 @@ def fit(
             made = validate(network, validation, labels, also)
             epoch = Epoch(number=number, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
             history.epochs.append(epoch)
-            if history.best is epoch:
+            if config.keep == "last" or history.best is epoch:
                 best = copy.deepcopy(network.state_dict())
         tell(epoch)
         if checkpoints is not None:
