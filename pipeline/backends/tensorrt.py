@@ -15,13 +15,14 @@ from pipeline.engines.builder import build_apart
 from pipeline.engines.gpu import Gpu, find_gpu
 from pipeline.engines.packing import Feed, Packing, in_parts
 from pipeline.engines.plans import PlanCache, default_folder, plan_name
-from pipeline.engines.trt import BATCHES, Library, find_library
+from pipeline.engines.trt import BATCHES, PACKAGES, Library, find_library
 from pipeline.model import FUSE_FILE, Model, before_name, encoder_file
 
 
 class TensorrtBackend:
     """Engines are built from the model's ONNX graphs for the GPU at hand, once, and kept in the plan cache.
 
+    packages: the TensorRTs that may do it, the best first; the first that is installed does.
     A batch's inputs lie in one pinned buffer and go to the GPU in one copy. Larger batches than BATCHES[-1] are cut.
     Raises BackendUnavailable (no GPU, no TensorRT, no torch with CUDA) and EngineMismatch (TensorRT refuses a graph, with the node).
     """
@@ -29,11 +30,11 @@ class TensorrtBackend:
     name = "tensorrt"
     bucket = BATCHES[1]
 
-    def __init__(self, model: Model, *, threads: int = 1, cache: Path | None = None) -> None:
+    def __init__(self, model: Model, *, threads: int = 1, cache: Path | None = None, packages: tuple[str, ...] = PACKAGES) -> None:
         gpu = find_gpu()
         if isinstance(gpu, str):
             raise BackendUnavailable(f"the tensorrt backend needs an NVIDIA GPU: {gpu}")
-        library = find_library()
+        library = find_library(packages)
         _need_cuda_torch()
         self._spec = model.spec
         plans, files = PlanCache(cache or default_folder()), [*(encoder_file(name) for name in model.spec.inputs), FUSE_FILE]
