@@ -3,7 +3,8 @@
 The same on a GPU, by its own capture: tests/contracts/test_backends.py and the tests marked `gpu` here.
 """
 
-import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -98,6 +99,17 @@ def test_a_smaller_batch_is_not_told_what_was_in_the_larger_one_before_it():
     alone = call(rows(2))
     call(rows(8, seed=1))
     assert np.array_equal(call(rows(2)), alone)
+
+
+def test_weights_that_a_graph_knows_only_by_address_stay_where_they_are():
+    weights = torch.nn.Linear(3, 2)
+    there = weakref.ref(weights)
+    call = Call(inputs={"x": ((3,), "float32")}, width=2, run=lambda given, weights=weights: weights(given["x"]))
+    captured = Captured(call, 8, device="cpu", capture=lambda work: lambda: None)
+    del weights, call
+    gc.collect()
+    assert there() is not None
+    del captured
 
 
 @pytest.fixture(scope="module", params=["plain", "carried"])
