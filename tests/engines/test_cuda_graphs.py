@@ -3,6 +3,7 @@
 The same on a GPU, by its own capture: tests/contracts/test_backends.py and the tests marked `gpu` here.
 """
 
+import copy
 import gc
 import weakref
 
