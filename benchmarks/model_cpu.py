@@ -1,10 +1,11 @@
-"""What a model costs on one CPU thread: ONNX Runtime beside eager torch, both in one run.
+"""What a model costs on one CPU thread: ONNX Runtime, torch eager and torch.compile at batch 1, 8 and 32, all in one run.
 
-    python -m benchmarks.model_cpu                      the sizes of `speaking` with each head, untrained
+    python -m benchmarks.model_cpu                      the sizes of `speaking` with each of three heads, untrained
     python -m benchmarks.model_cpu --model speaking     a shipped model or a model directory
 
-A call has a batch of exactly one, as the runtime's calls have. Figures are CPU time of the calling thread, the only one that works:
-on a quiet machine that is the latency, on a busy one it leaves out the waiting. The two engines take turns.
+Figures are CPU time of the calling thread, the only one that works: on a quiet machine that is the latency, on a busy one it leaves out
+the waiting. The engines take turns. The runtime's own calls have a batch of one. torch.compile writes C++ and needs a compiler; where it
+cannot, the table says why. Each size is compiled for itself, before its figures are taken.
 """
 
 from __future__ import annotations
@@ -14,23 +15,28 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-from benchmarks.machine import where_and_when
+import onnxruntime
+import torch
+
+from benchmarks.machine import markdown, where_and_when
+from benchmarks.model_calls import Runs, call_name, cell, compiled, first_answer, made, random_feed, timed
 from operators.network import build_network
 from pipeline.backends import make_backend
+from pipeline.backends.torch import eager, load_network
+from pipeline.engines.cuda_graphs import Call, network_calls
 from pipeline.export import save_model
-from pipeline.model import Model, load_model, parse_spec
+from pipeline.model import FUSE_FILE, Model, load_model, parse_spec
 from pipeline.ports import Backend
 
+BATCHES = (1, 8, 32)
+ENGINES = {"onnx": "ONNX Runtime", "eager": "torch, eager", "compile": "torch.compile"}
 HEADS = {
     "concat": "operators.fusion.concat:ConcatHead",
     "attention": "operators.fusion.attention:AttentionHead",
@@ -67,56 +73,29 @@ SPEC: Mapping[str, Any] = {
 }
 
 
-def measure(model: Model, rounds: int) -> dict[str, Any]:
-    """Parameters, bytes, load time and, by engine, the median and 99th percentile of every call in microseconds."""
+def measure(model: Model, files: list[str], batches: tuple[int, ...], rounds: int) -> dict[str, Any]:
+    """Parameters, bytes, load time and, by call, batch and engine, the figures in microseconds or why there are none."""
     begun_ns = time.thread_time_ns()
-    backends = {"onnx": make_backend("onnx", model)}
+    onnx = make_backend("onnx", model)
     load_ms = (time.thread_time_ns() - begun_ns) / 1e6
-    backends["torch"] = make_backend("torch", model)
-    sizes = {name: len(model.read(name)) for name in model.spec.file_names()}
-    calls = {call: timed({name: make(backend) for name, backend in backends.items()}, rounds) for call, make in _calls(model).items()}
     return {
-        "head": model.spec.head.use,
-        "parameters": _parameters(model),
-        "bytes": sizes,
+        "head": model.spec.head.use.rpartition(":")[2],
+        "parameters": sum(weight.numel() for weight in load_network(model).parameters()),
+        "bytes": {name: len(model.read(name)) for name in model.spec.file_names()},
         "onnx_load_ms": round(load_ms, 1),
-        "calls_us": calls,
+        "calls_us": {file: {batch: _measure_call(model, onnx, file, batch, rounds) for batch in batches} for file in files},
     }
 
 
-def _parameters(model: Model) -> int:
-    return sum(weight.numel() for weight in build_network(model.spec).parameters())
+def _measure_call(model: Model, onnx: Backend, file: str, batch: int, rounds: int) -> dict[str, Any]:
+    call = network_calls(load_network(model), model.spec)[file]
+    feed = random_feed(call, batch)
+    engines = {"onnx": onnx, "eager": _by_torch(model, file, call), "compile": made(lambda: _by_torch(model, file, compiled(call)))}
+    return timed({name: first_answer(engine, model, file, feed) for name, engine in engines.items()}, rounds, time.thread_time_ns)
 
 
-def _calls(model: Model) -> dict[str, Callable[[Backend], Callable[[], object]]]:
-    """Name of a call -> backend -> the call, on random input."""
-    rng = np.random.default_rng(0)
-    made: dict[str, Callable[[Backend], Callable[[], object]]] = {}
-    for name, spec in model.spec.inputs.items():
-        batch = rng.integers(0, 200, (1, *spec.shape)).astype(spec.dtype)
-        made[f"encode {name}"] = partial(_encode_call, name, batch)
-    features = {name: rng.normal(size=(1, spec.steps, spec.encoder.dim)).astype(np.float32) for name, spec in model.spec.inputs.items()}
-    presence = {name: np.ones((1, spec.steps), np.float32) for name, spec in model.spec.inputs.items()}
-    made["fuse"] = lambda backend: lambda: backend.fuse(features, presence)
-    return made
-
-
-def _encode_call(name: str, batch: NDArray[Any], backend: Backend) -> Callable[[], object]:
-    return lambda: backend.encode(name, batch)
-
-
-def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    spent: dict[str, list[int]] = {name: [] for name in calls}
-    for number in range(rounds + 20):
-        for name, call in calls.items():
-            begun_ns = time.thread_time_ns()
-            call()
-            if number >= 20:  # the first are warm-up
-                spent[name].append(time.thread_time_ns() - begun_ns)
-    return {
-        name: {"p50": round(float(np.median(ns)) / 1e3, 1), "p99": round(float(np.percentile(ns, 99)) / 1e3, 1)}
-        for name, ns in spent.items()
-    }
+def _by_torch(model: Model, file: str, call: Call) -> Backend:
+    return Runs(model.spec, {file: eager(call)})
 
 
 def untrained(head: str, folder: Path) -> Model:
@@ -124,27 +103,41 @@ def untrained(head: str, folder: Path) -> Model:
     return save_model(build_network(spec), spec, {}, "Untrained, to measure its cost.", folder)[0]
 
 
-def _print(result: Mapping[str, Any]) -> None:
-    total = sum(result["bytes"].values())
-    print(f"{result['head']}: {result['parameters']} parameters, {total} bytes, {result['onnx_load_ms']} ms to load the graphs")
-    print(f"  {'call':14} {'onnx p50':>9} {'p99':>8} {'torch p50':>10} {'p99':>8}   CPU microseconds")
-    for call, engines in result["calls_us"].items():
-        onnx, eager = engines["onnx"], engines["torch"]
-        print(f"  {call:14} {onnx['p50']:9} {onnx['p99']:8} {eager['p50']:10} {eager['p99']:8}")
+def _models(name: str | None, folder: Path) -> Iterator[tuple[Model, list[str]]]:
+    """Models and which of their graphs are measured: the untrained ones have the same encoders."""
+    for number, model in enumerate([load_model(name)] if name else [untrained(head, folder / head) for head in HEADS]):
+        files = list(network_calls(load_network(model), model.spec))
+        yield model, [FUSE_FILE] if number else files
+
+
+def _rows(result: Mapping[str, Any]) -> Iterator[list[str]]:
+    for file, by_batch in result["calls_us"].items():
+        name = f"fuse, {result['head']}" if file == FUSE_FILE else call_name(file)
+        for batch, found in by_batch.items():
+            yield [name, str(batch), *(cell(found[engine]) for engine in ENGINES)]
+
+
+def _show(results: list[dict[str, Any]], rounds: int) -> None:
+    versions = f"ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}"
+    print(f"{where_and_when()}; {versions}; 1 thread, {rounds} rounds, CPU microseconds, median (99th percentile)")
+    for result in results:
+        total = sum(result["bytes"].values())
+        print(f"{result['head']}: {result['parameters']} parameters, {total} bytes, {result['onnx_load_ms']} ms to load the graphs")
+    print("\n" + markdown(["call", "batch", *ENGINES.values()], [row for result in results for row in _rows(result)]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a shipped model's name or a model directory")
     parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        models = [load_model(options.model)] if options.model else [untrained(head, Path(folder) / head) for head in HEADS]
-        results = [measure(model, options.rounds) for model in models]
-    print(f"{where_and_when()}; 1 thread, batch 1, {options.rounds} rounds")
-    for result in results:
-        _print(result)
+        models = _models(options.model, Path(folder))
+        results = [measure(model, files, tuple(options.batches), options.rounds) for model, files in models]
+    _show(results, options.rounds)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 

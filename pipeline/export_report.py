@@ -73,14 +73,14 @@ def export_report(model: Model, half: Path | None = None) -> ExportReport:
         for file, graph in float16.items():
             (half / file).write_bytes(graph)
     graphs = {"fp32": float32, "fp16": float16, "int8": int8}
-    cases = list(_cases(model, exact))
+    cases = list(cases_of(model, exact))
     version, taken = _tensorrt({f"{name} {file}": graph for name in ("fp32", "fp16") for file, graph in graphs[name].items()})
     made = [_measure(name, precision, cases, len(model.spec.labels)) for name, precision in graphs.items()]
     return ExportReport(precisions=made, tensorrt=taken, tensorrt_version=version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
+class Case:
     """feed of a graph, and what the network in float64 makes of it."""
 
     file: str
@@ -88,8 +88,11 @@ class _Case:
     wanted: NDArray[np.float64]
 
 
-def _cases(model: Model, exact: FusionNetwork) -> Iterator[_Case]:
-    """Every encoder on noise and lifelike packets, the head with every input there or gone; batches of 1 to 256."""
+def cases_of(model: Model, exact: FusionNetwork) -> Iterator[Case]:
+    """Every encoder on noise and lifelike packets, the head with every input there or gone; batches of 1 to 256.
+
+    exact: the network in float64.
+    """
     rng = np.random.default_rng(0)
     spec = model.spec
     with torch.inference_mode():
@@ -98,17 +101,17 @@ def _cases(model: Model, exact: FusionNetwork) -> Iterator[_Case]:
             if part.encoder.carry:
                 feed[before_name(name)] = rng.normal(size=(count, part.encoder.dim)).astype(np.float32)
             given = [torch.from_numpy(feed[name]), *(torch.from_numpy(rows).double() for key, rows in feed.items() if key != name)]
-            yield _Case(file=encoder_file(name), feed=feed, wanted=exact.encode(name, *given).numpy())
+            yield Case(file=encoder_file(name), feed=feed, wanted=exact.encode(name, *given).numpy())
         for kept, count in product(product((1.0, 0.0), repeat=min(MOST_STREAMS, len(spec.inputs))), BATCHES):
             there = dict(zip(spec.inputs, kept, strict=False))
             inputs = {name: rng.normal(size=(count, part.steps, part.encoder.dim)).astype(np.float32) for name, part in spec.inputs.items()}
             presence = {name: np.full((count, part.steps), there.get(name, 1.0), np.float32) for name, part in spec.inputs.items()}
             doubles = [{name: torch.from_numpy(rows).double() for name, rows in arrays.items()} for arrays in (inputs, presence)]
             feed = {**inputs, **{f"{name}_presence": rows for name, rows in presence.items()}}
-            yield _Case(file=FUSE_FILE, feed=feed, wanted=exact.fuse(*doubles).numpy())
+            yield Case(file=FUSE_FILE, feed=feed, wanted=exact.fuse(*doubles).numpy())
 
 
-def _measure(name: str, graphs: Graphs, cases: list[_Case], labels: int) -> Precision:
+def _measure(name: str, graphs: Graphs, cases: list[Case], labels: int) -> Precision:
     sessions = {file: _session(file, graph) for file, graph in graphs.items()}
     errors: dict[str, float] = dict.fromkeys(graphs, 0.0)
     same: list[NDArray[np.bool_]] = []

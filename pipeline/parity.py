@@ -107,5 +107,6 @@ def _double(arrays: _Arrays) -> dict[str, torch.Tensor]:
 
 
 def relative_error(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """|found - wanted| / |wanted|, of the whole arrays, Euclidean."""
-    return float(np.linalg.norm(found - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
+    """|found - wanted| / |wanted|, of the whole arrays, Euclidean. Infinite where that is no number: NaN would be larger than nothing."""
+    error = float(np.linalg.norm(found - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
+    return error if np.isfinite(error) else float("inf")

@@ -4,7 +4,7 @@ auto       tensorrt where there is a GPU and TensorRT takes the model, else onnx
 tensorrt   falls back to onnx, and says so in its name, which every status shows
 onnx       ONNX Runtime on the CPU
 int8       the same with int8 weights, made when it is loaded
-torch      PyTorch on the CPU
+torch      PyTorch: eager on the CPU, CUDA graphs where it has a GPU
 """
 
 from __future__ import annotations

@@ -13,17 +13,16 @@ from operators.errors import BackendError, BackendUnavailable, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
 from pipeline.engines.builder import build_apart
 from pipeline.engines.gpu import Gpu, find_gpu
+from pipeline.engines.packing import Feed, Packing, in_parts
 from pipeline.engines.plans import PlanCache, default_folder, plan_name
-from pipeline.engines.trt import BATCHES, Library, find_library
+from pipeline.engines.trt import BATCHES, PACKAGES, Library, find_library
 from pipeline.model import FUSE_FILE, Model, before_name, encoder_file
-
-ALIGNMENT = 256
-"""Bytes; where in the one buffer of a batch each input may begin."""
 
 
 class TensorrtBackend:
     """Engines are built from the model's ONNX graphs for the GPU at hand, once, and kept in the plan cache.
 
+    packages: the TensorRTs that may do it, the best first; the first that is installed does.
     A batch's inputs lie in one pinned buffer and go to the GPU in one copy. Larger batches than BATCHES[-1] are cut.
     Raises BackendUnavailable (no GPU, no TensorRT, no torch with CUDA) and EngineMismatch (TensorRT refuses a graph, with the node).
     """
@@ -31,11 +30,11 @@ class TensorrtBackend:
     name = "tensorrt"
     bucket = BATCHES[1]
 
-    def __init__(self, model: Model, *, threads: int = 1, cache: Path | None = None) -> None:
+    def __init__(self, model: Model, *, threads: int = 1, cache: Path | None = None, packages: tuple[str, ...] = PACKAGES) -> None:
         gpu = find_gpu()
         if isinstance(gpu, str):
             raise BackendUnavailable(f"the tensorrt backend needs an NVIDIA GPU: {gpu}")
-        library = find_library()
+        library = find_library(packages)
         _need_cuda_torch()
         self._spec = model.spec
         plans, files = PlanCache(cache or default_folder()), [*(encoder_file(name) for name in model.spec.inputs), FUSE_FILE]
@@ -91,20 +90,19 @@ class _Engine:
         self._host = torch.empty(0, dtype=torch.uint8)
         self._device = torch.empty(0, dtype=torch.uint8)
 
-    def __call__(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def __call__(self, feed: Feed) -> NDArray[np.float32]:
         """Any number of rows; each array (n, ...) in the dtype of the engine's input."""
-        count, most = len(next(iter(feed.values()))), BATCHES[-1]
-        parts = [self._run({name: rows[first : first + most] for name, rows in feed.items()}) for first in range(0, count, most)]
+        parts = [self._run(part) for part in in_parts(feed, BATCHES[-1])]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _run(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def _run(self, feed: Feed) -> NDArray[np.float32]:
         torch = self._torch
-        offsets = self._pack(feed)
+        places = self._pack(feed).places
         with torch.cuda.stream(self._stream):
             self._device.copy_(self._host, non_blocking=True)
             for name in self._inputs:
                 self._context.set_input_shape(name, tuple(feed[name].shape))
-                self._context.set_tensor_address(name, self._device.data_ptr() + offsets[name])
+                self._context.set_tensor_address(name, self._device.data_ptr() + places[name].start)
             # NaN, so that an output that was never written cannot pass for one.
             out = torch.full(tuple(self._context.get_tensor_shape(self._output)), float("nan"), device="cuda")
             self._context.set_tensor_address(self._output, out.data_ptr())
@@ -114,20 +112,14 @@ class _Engine:
         self._stream.synchronize()
         return np.asarray(made.numpy(), np.float32)
 
-    def _pack(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-        """All inputs into the one buffer; gives where each begins."""
-        offsets, total = {}, 0
-        for name in self._inputs:
-            offsets[name] = total
-            total += -(-feed[name].nbytes // ALIGNMENT) * ALIGNMENT
-        if total != self._host.numel():
-            self._host = self._torch.empty(total, dtype=self._torch.uint8, pin_memory=True)
-            self._device = self._torch.empty(total, dtype=self._torch.uint8, device="cuda")
-        packed = self._host.numpy()
-        for name, offset in offsets.items():
-            rows = np.ascontiguousarray(feed[name])
-            packed[offset : offset + rows.nbytes] = rows.reshape(-1).view(np.uint8)
-        return offsets
+    def _pack(self, feed: Feed) -> Packing:
+        """All inputs into the one buffer."""
+        packing = Packing({name: feed[name].nbytes for name in self._inputs})
+        if packing.total != self._host.numel():
+            self._host = self._torch.empty(packing.total, dtype=self._torch.uint8, pin_memory=True)
+            self._device = self._torch.empty(packing.total, dtype=self._torch.uint8, device="cuda")
+        packing.fill(self._host.numpy(), feed)
+        return packing
 
 
 def _need_cuda_torch() -> None:

@@ -1,8 +1,11 @@
-"""PyTorch on the CPU, from the weights: the yardstick for the exported graphs, and what a machine without ONNX Runtime can use."""
+"""PyTorch, from the weights: the yardstick for the exported graphs, and what a machine without ONNX Runtime can use.
+
+On the CPU the network runs eagerly; where PyTorch has a GPU, as CUDA graphs (run on no GPU yet: see docs/engines.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +13,22 @@ from numpy.typing import NDArray
 
 from operators.errors import BackendUnavailable, ContractError, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
-from pipeline.model import WEIGHTS_FILE, Model
+from pipeline.engines.cuda_graphs import Bucketed, Call, Capture, capture, network_calls
+from pipeline.engines.packing import Feed
+from pipeline.model import FUSE_FILE, WEIGHTS_FILE, Model, before_name, encoder_file
 
 if TYPE_CHECKING:
     from operators.network import FusionNetwork
 
+Run = Callable[[Feed], NDArray[np.float32]]
+
 
 class TorchBackend:
-    """Runs the network eagerly. `threads` is PyTorch's own count and holds for the whole process."""
+    """`threads` is PyTorch's own count, of the CPU, and holds for the whole process.
+
+    bucket: only on a GPU, where batches up to it cost about the same.
+    Raises BackendUnavailable (no PyTorch) and EngineMismatch (weights that do not fit; a network that CUDA cannot capture).
+    """
 
     name = "torch"
 
@@ -28,23 +39,41 @@ class TorchBackend:
             raise BackendUnavailable(f"the torch backend needs PyTorch ({error}); pip install torch") from None
         torch.set_num_threads(threads)
         self._spec = model.spec
-        self._network = load_network(model)
+        if torch.cuda.is_available():
+            self.bucket = 32
+            self._runs: Mapping[str, Run] = graphed(model, device="cuda", capture=capture)
+        else:
+            self._runs = {file: eager(call) for file, call in network_calls(load_network(model), model.spec).items()}
 
     def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        import torch
-
         check_packets(self._spec, stream, batch, before)
-        with torch.inference_mode():
-            return self._network.encode(stream, torch.tensor(batch), None if before is None else torch.tensor(before)).numpy()
+        return self._runs[encoder_file(stream)]({stream: batch} if before is None else {stream: batch, before_name(stream): before})
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        import torch
-
         check_fuse_arrays(self._spec, inputs, presence)
-        features = {name: torch.tensor(inputs[name]) for name in self._spec.inputs}
-        present = {name: torch.tensor(presence[name]) for name in self._spec.inputs}
+        return self._runs[FUSE_FILE]({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
+
+
+def eager(call: Call) -> Run:
+    """A call as it stands, on the CPU."""
+    import torch
+
+    def run(feed: Feed) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return self._network.fuse(features, present).numpy()
+            return call.run({name: torch.tensor(rows) for name, rows in feed.items()}).numpy()
+
+    return run
+
+
+def graphed(model: Model, *, device: str, capture: Capture) -> Mapping[str, Run]:
+    """Every graph of the model, captured at every bucket. Raises EngineMismatch."""
+    network = load_network(model)
+    try:
+        calls = network_calls(network.to(device), model.spec)
+        return {file: Bucketed(call, device=device, capture=capture) for file, call in calls.items()}
+    except RuntimeError as error:  # also a GPU whose memory is at its end
+        said = " ".join(str(error).split())[:300]
+        raise EngineMismatch(f"model {model.name}: its network cannot be captured as CUDA graphs: {said}") from None
 
 
 def load_network(model: Model) -> FusionNetwork:

@@ -1,6 +1,7 @@
 """TensorRT's builder, for both of its packages: `tensorrt` (data-centre GPUs) and `tensorrt-rtx` (RTX GPUs; builds on any machine).
 
-Networks are strongly typed: what is computed in which precision stands in the graph, and no builder flag changes it.
+Networks are strongly typed: what is computed in which precision stands in the graph, and no builder flag changes it but TF32,
+which is turned off.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Library:
         builder = self.module.Builder(self.logger)
         network, parser = self._parsed(builder, graph, file)
         config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+        config.clear_flag(self.module.BuilderFlag.TF32)  # on by default: products of float32 would have 10 bits of fraction instead of 23
         for number in range(network.num_inputs):
             tensor = network.get_input(number)
             profile.set_shape(tensor.name, *[(batch, *tuple(tensor.shape)[1:]) for batch in BATCHES])

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tiny_model import write_tiny_model
 
 import pipeline.backends
 from operators.errors import BackendUnavailable, ContractError, EngineMismatch
 from pipeline.backends import make_backend
+from pipeline.backends.torch import eager, load_network
+from pipeline.engines.cuda_graphs import network_calls
 from pipeline.engines.gpu import find_gpu
 from pipeline.model import load_model
+from pipeline.ports import Bucketed
 
 FILES = sorted(path.stem for path in Path(pipeline.backends.__file__).parent.glob("*.py"))
 ALL = [name for name in FILES if hasattr(importlib.import_module(f"pipeline.backends.{name}"), f"{name.capitalize()}Backend")]
@@ -30,6 +34,12 @@ INPUTS = ("video", "audio", "text", "imu")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return load_model(write_tiny_model(tmp_path_factory.mktemp("model") / "tiny", INPUTS))
+
+
+@pytest.fixture(scope="module")
+def network(model):
+    """The yardstick: the network itself, on the CPU."""
+    return {file: eager(call) for file, call in network_calls(load_network(model), model.spec).items()}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -58,6 +68,7 @@ def test_it_says_the_name_it_is_chosen_by(name, model):
     assert make_backend(name, model).name == name
 
 
+@pytest.mark.skipif(not isinstance(find_gpu(), str), reason="this machine has a GPU")
 def test_auto_is_onnx(model):
     assert make_backend("auto", model).name == "onnx"
 
@@ -94,18 +105,30 @@ def test_what_it_gave_is_not_overwritten_by_the_next_call(backend, model):
 @pytest.mark.parametrize(
     "missing", [subset for size in product((0, 1), repeat=4) for subset in [tuple(n for n, out in zip(INPUTS, size, strict=True) if out)]]
 )
-def test_fuse_gives_finite_logits_whatever_is_missing_as_all_engines_do(backend, model, missing):
+def test_fuse_gives_finite_logits_whatever_is_missing_as_all_engines_do(backend, model, network, missing):
     features, presence = windows(model, 3, missing)
     logits = backend.fuse(features, presence)
     assert logits.shape == (3, 3)
     assert logits.dtype == np.float32
-    near(backend, logits, make_backend("torch", model).fuse(features, presence))
+    near(backend, logits, network["fuse.onnx"](features | {f"{name}_presence": there for name, there in presence.items()}))
 
 
+@pytest.mark.parametrize("count", [1, 5, 33, 300])
 @pytest.mark.parametrize("name", INPUTS)
-def test_encode_agrees_with_the_other_engines(backend, model, name):
-    batch = packets(model, name, 5)
-    near(backend, backend.encode(name, batch), make_backend("torch", model).encode(name, batch))
+def test_encode_agrees_with_the_other_engines(backend, model, network, name, count):
+    batch = packets(model, name, count)
+    near(backend, backend.encode(name, batch), network[f"encode_{name}.onnx"]({name: batch}))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+def test_on_a_gpu_torch_runs_there_and_says_so_by_its_bucket(model):
+    assert make_backend("torch", model).bucket == 32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch has a GPU here")
+def test_on_a_cpu_torch_gains_nothing_from_full_batches_and_has_no_bucket(model):
+    assert not isinstance(make_backend("torch", model), Bucketed)
 
 
 def near(backend, found, wanted):

@@ -117,7 +117,7 @@ def test_a_gpu_that_cannot_be_used_costs_a_line_not_the_run(model, monkeypatch, 
     monkeypatch.setattr("pipeline.engines.gpu.find_gpu", lambda: Gpu(name="Old GPU", capability=(3, 0)))
     monkeypatch.setattr(tensorrt, "default_folder", lambda: tmp_path / "plans")
     monkeypatch.setattr(tensorrt, "_need_cuda_torch", lambda: None)
-    monkeypatch.setattr(tensorrt, "find_library", Fake)
+    monkeypatch.setattr(tensorrt, "find_library", lambda packages: Fake())
     monkeypatch.setattr(tensorrt, "build_apart", refusing)
     choice = choose_backend(model)
     assert choice.backend.name == "onnx"
