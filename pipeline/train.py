@@ -146,7 +146,7 @@ def _fit(
         )
     except Diverged as error:
         if not spread.first:
-            raise SystemExit(ConfigError.exit_code) from None  # the first process says it for all
+            return History()  # the first process says it for all; an ending of this one might come before its line
         raise _diverged(error, training, checkpoints) from None
 
 

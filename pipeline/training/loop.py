@@ -120,8 +120,8 @@ def fit(
 ) -> History:
     """Trains the network in place, on the device of `spread`, and leaves the best epoch's weights in it. Raises Diverged.
 
-    Same seed, feed, machine and number of processes: same weights. What several processes make is in the first one: it has the best
-    weights and the history, and only it validates, tells and keeps.
+    Same seed, feed, machine and number of processes: same weights, in every process. Only the first one validates, tells, keeps and has
+    the history.
 
     sample: some training segments, for the weights of the classes. also: what else the model says -> how many answers.
     checkpoints: where to go on from and what to keep after each epoch.
@@ -157,6 +157,7 @@ def fit(
     sync.close()
     network.load_state_dict(best)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    spread.alike(network)
     network.eval()
     return history
 

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from operators.errors import BackendUnavailable, ConfigError
+from operators.errors import BackendError, BackendUnavailable, ConfigError
 from pipeline.yamltext import KeyPath
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -57,8 +57,7 @@ class Spread:
     def after_first(self, make: Callable[[], _Made]) -> _Made:
         """make() in the first process, and then in the others, which find what it put into a cache."""
         made = make() if self.first else None
-        if self.processes > 1:
-            dist.barrier()
+        self.agreed(True)
         return make() if made is None else made
 
     def agreed(self, answer: bool) -> bool:
@@ -66,7 +65,7 @@ class Spread:
         if self.processes == 1:
             return answer
         told = torch.tensor([float(answer)], device=self.device)
-        dist.broadcast(told, 0)
+        _from_first(told)
         return bool(told.item())
 
     def alike(self, network: nn.Module) -> None:
@@ -82,7 +81,7 @@ class Spread:
         for module in network.modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
                 for counted in (module.running_mean, module.running_var):
-                    dist.all_reduce(counted)
+                    _summed(counted)
                     counted /= self.processes
         for buffer in network.buffers():
             _from_first(buffer)
@@ -91,8 +90,7 @@ class Spread:
         """counts: float (n,), of what a mean is over -> how much of it is this process's, in [0, 1]; 0 where nobody has any."""
         if self.processes == 1:
             return torch.ones_like(counts)
-        every = counts.detach().clone()
-        dist.all_reduce(every)
+        every = _summed(counts.detach().clone())
         return counts / torch.where(every > 0, every, 1.0)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], losses: Tensor) -> Tensor:
@@ -102,7 +100,7 @@ class Spread:
         there = losses.new_tensor([parameter.grad is not None for parameter in parameters])
         grads = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
         flat = torch.cat([losses, there, *(grad.flatten() for grad in grads)])
-        dist.all_reduce(flat)
+        _summed(flat)
         losses, there = flat[: len(losses)], flat[len(losses) : len(losses) + len(there)]
         first = len(losses) + len(there)
         for parameter, grad, somewhere in zip(parameters, grads, there.tolist(), strict=True):
@@ -112,10 +110,28 @@ class Spread:
         return losses
 
 
+def _summed(tensor: Tensor) -> Tensor:
+    """In place, over all processes."""
+    with _others():
+        dist.all_reduce(tensor)
+    return tensor
+
+
 def _from_first(tensor: Tensor) -> None:
     whole = tensor.detach().contiguous()
-    dist.broadcast(whole, 0)
+    with _others():
+        dist.broadcast(whole, 0)
     tensor.detach().copy_(whole)
+
+
+@contextmanager
+def _others() -> Iterator[None]:
+    """gloo and nccl raise a bare RuntimeError when another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise BackendError(f"another process of this training has ended, and its own line says why ({said})") from None
 
 
 def rank() -> int:
@@ -135,7 +151,7 @@ def spread_out(device: Device, batch: int, fail: Fail) -> Iterator[Spread]:
     """The processes of this run, found and let go of again.
 
     Raises ConfigError (by `fail`) for a batch that they cannot share and for a device that is not there, BackendUnavailable where they do
-    not find one another.
+    not find one another, BackendError where one of them ends before its time.
     """
     rank, local, processes = _place()
     if batch % processes:
