@@ -12,6 +12,7 @@ BatchNorm keeps for later is averaged after each epoch, so that it comes from al
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -184,6 +185,9 @@ def device_of(device: Device, local: int, fail: Fail) -> torch.device:
 def _join(device: torch.device, processes: int) -> None:
     if not dist.is_available():
         raise BackendUnavailable("training in several processes needs a torch with torch.distributed")
+    # Its functions have the group of the moment of import as a default, which torch's optimisers would make this one: never let go of,
+    # its threads would outlive the interpreter, and sometimes abort the process.
+    importlib.import_module("torch.distributed.nn")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
