@@ -66,7 +66,7 @@ def normalise(network: FusionNetwork, segments: Sequence[Segment]) -> None:
 
 
 def channels_last(network: FusionNetwork) -> None:
-    """Lays pictures out in memory as convolutions are quickest with: FrameCNN trains 1.5 times faster on a CPU, in bfloat16.
+    """Lays pictures out in memory as convolutions are quickest with: 1.25 to 1.6 times as fast for FrameCNN on a CPU (docs/training.md).
 
     Not in networks of somebody's own: `view` after a convolution would no longer work in them.
     """
