@@ -1,4 +1,4 @@
-"""The shipped model `readback` on clips it was not trained on: does what is read follow the prompt, and which word is it?
+"""The shipped model `readback` on clips it was not trained on: does what is read follow the prompt?
 
     python -m benchmarks.readback [--model readback] [--config configs/train/readback.yaml] [--set a.b=c] [--split test] [--json out.json]
 
@@ -10,39 +10,34 @@ departs   every clip is read twice, from a prompt with one of its six words exch
           against all others.
 voice-off every clip is dubbed once: recall of `voice-off` over every third decision in which the other voice sounds. own voice: how many
           of the decisions about words are not called voice-off in the clips above
-words     given a word's boundaries, the word whose mean log-probability over the three decisions nearest to its middle is greatest, of 51.
-late      the stream arrives 200 ms later than the windows wait: its last 200 ms are missing from every window
-dropped   30 % of the packets of both streams, at random
+
+Which words it names is measured by `benchmarks.words`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.packet import Packet
 from pipeline.backends.onnx import OnnxBackend
-from pipeline.evaluate import Encoded, roc_auc, softmax
+from pipeline.evaluate import Encoded, roc_auc
 from pipeline.model import Model, load_model
 from pipeline.training.clips import Clip
 from pipeline.training.config import Training
 from pipeline.training.prompted import PromptedScenes
 from pipeline.training.segment import Cutter, Segment
-from pipeline.training.session import LabelledSession, Split
+from pipeline.training.session import Split
 from pipeline.training.transforms import chains
 
 LEVELS: dict[str, float | None] = {"clean": None, "5 dB": 5.0, "0 dB": 0.0, "-5 dB": -5.0}
-LATE_NS = 200_000_000
-LOST = 0.3
 NEAREST = 3
-KEPT = {"audio": ("audio",), "video": ("video",), "audio + video": ("audio", "video"), "all": ("audio", "video", "text")}
 HOP_NS = 1_000_000
 
 
@@ -74,17 +69,12 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/train/readback.yaml"), help="names the data")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="overrides of the config")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--only", choices=("departs", "words"), help="one of the two tables")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     bench = ready(options.model, Training(options.config, options.set), options.split)
     made: dict[str, Any] = {"model": bench.model.digest, "split": options.split, "clips": len(bench.clips)}
-    if options.only != "words":
-        made["departs"] = departs(bench)
-        print(departs_table(made["departs"]), flush=True)
-    if options.only != "departs":
-        made["words"] = words(bench)
-        print(words_table(made["words"]), flush=True)
+    made["departs"] = departs(bench)
+    print(departs_table(made["departs"]))
     if options.json:
         options.json.write_text(json.dumps(made, indent=1) + "\n", "utf-8")
 
@@ -149,37 +139,6 @@ def heard_off(bench: Bench, encoded: Encoded, keep: Sequence[str]) -> dict[str, 
     return {"voice-off": float(np.mean(np.concatenate(said)))}
 
 
-def words(bench: Bench) -> list[dict[str, Any]]:
-    """One row for each level of noise: accuracy by what streams there are, and what happens to them."""
-    rows = []
-    for level, snr_db in LEVELS.items():
-        read = [bench.scenes.reading(bench.split, clip, "kept", snr_db=snr_db) for clip in bench.clips]
-        whole = bench.encoded([bench.cutter.cut(session) for session in read])
-        row: dict[str, Any] = {"noise": level}
-        for name, keep in KEPT.items():
-            row[name] = named(bench, whole, keep)
-        for stream in ("audio", "video"):
-            late = bench.encoded([bench.cutter.cut(delayed(session, stream), mode="deadline") for session in read])
-            row[f"{stream} late"] = named(bench, late, ("audio", "video"))
-        rng = np.random.default_rng(3)
-        lossy = bench.encoded([bench.cutter.cut(dropped(session, rng)) for session in read])
-        row["dropped"] = named(bench, lossy, ("audio", "video"))
-        rows.append(row)
-    return rows
-
-
-def named(bench: Bench, encoded: Encoded, keep: Sequence[str]) -> float:
-    """Share of the words that are named rightly, their boundaries given."""
-    answers = list(bench.model.spec.also["word"])
-    first = len(bench.model.spec.labels)
-    right = []
-    for _, clip, outputs, _ in by_word(bench, encoded, keep):
-        logits = outputs[..., first + 1 : first + len(answers)]  # (words, NEAREST, 51): without the first answer, which is no word
-        best = np.log(softmax(logits)).mean(1).argmax(1)
-        right += [answers[1 + index] == word.text for index, word in zip(best, clip.words, strict=True)]
-    return float(np.mean(right))
-
-
 def nearest(segment: Segment, clip: Clip, hop_ns: int) -> NDArray[np.int64]:
     """(words, NEAREST): the decisions nearest to the middle of each word."""
     middle_ns = np.array([(word.start_s + word.end_s) / 2 * 1e9 for word in clip.words])
@@ -202,31 +161,14 @@ def by_word(bench: Bench, encoded: Encoded, keep: Sequence[str]) -> Iterator[tup
         yield segment, clip, outputs[np.searchsorted(np.flatnonzero(wanted(segment)), chosen)].astype(np.float64), chosen
 
 
-def delayed(session: LabelledSession, stream: str) -> LabelledSession:
-    events = [(due_ns + LATE_NS, event) for due_ns, event in session.events[stream]]
-    return replace(session, events={**session.events, stream: events})
-
-
-def dropped(session: LabelledSession, rng: np.random.Generator) -> LabelledSession:
-    def lossy(name: str) -> Callable[[tuple[int, object]], bool]:
-        return lambda timed: name == "text" or not isinstance(timed[1], Packet) or rng.random() >= LOST
-
-    return replace(session, events={name: list(filter(lossy(name), events)) for name, events in session.events.items()})
-
-
 DEPARTS = ("auc", "departs found", "follows kept", "own voice", "voice-off")
-WORDS = ("audio", "video", "audio + video", "all", "audio late", "video late", "dropped")
 
 
 def departs_table(rows: Sequence[dict[str, Any]]) -> str:
-    return _table(("noise", "streams"), DEPARTS, rows)
+    return table(("noise", "streams"), DEPARTS, rows)
 
 
-def words_table(rows: Sequence[dict[str, Any]]) -> str:
-    return _table(("noise",), WORDS, rows)
-
-
-def _table(names: Sequence[str], figures: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+def table(names: Sequence[str], figures: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join([*names, *figures]) + " |", "|" + "---|" * len(names) + "---:|" * len(figures)]
     for row in rows:
         lines.append("| " + " | ".join([*(row[name] for name in names), *(f"{row[name]:.3f}" for name in figures)]) + " |")

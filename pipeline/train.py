@@ -39,6 +39,8 @@ from pipeline.yamltext import Override
 
 NORMALISE_OVER = 24
 """Segments whose statistics the encoders are set to."""
+MOST_SHOWN = 16
+"""Figures by label in the line of an epoch: of many labels, only what is about all of them."""
 
 
 def train(
@@ -188,7 +190,10 @@ def split_of(mix: Mix, cutter: Cutter, split: Split, training: Training) -> list
 
 
 def _line(epoch: Epoch) -> str:
-    shown = " ".join(f"{name} {value:.3f}" for name, value in epoch.validation.items())
+    by_label = ("recall_", "ap_")
+    long = sum(name.startswith(by_label) for name in epoch.validation) > MOST_SHOWN
+    figures = {name: value for name, value in epoch.validation.items() if not (long and name.startswith(by_label))}
+    shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
     return f"epoch {epoch.number + 1}: loss {epoch.loss:.3f} (sync {epoch.sync_loss:.3f}); {shown}"
 
 

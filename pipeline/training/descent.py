@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from operators.network import FusionNetwork
 from pipeline.training.augment import augmented
+from pipeline.training.average import Average
 from pipeline.training.batch import Batch, Hops, forward, make_batch
 from pipeline.training.losses import Loss
 from pipeline.training.optimise import make_optimiser, share_of_rate
@@ -47,6 +48,7 @@ class Descent:
         self._parameters = [*network.parameters(), *sync.parameters()]
         self._optimiser = make_optimiser(config.optimiser, self._parameters, config.learning_rate, config.weight_decay)
         self._done, self._total = 0, config.sync_steps + config.epochs * config.steps
+        self.average = Average(network, config.average)
 
     def run(self, segments: Iterator[Segment], steps: int, *, sync_only: bool = False) -> tuple[float, float]:
         """So many steps over this process's share of the segments; gives the means of the loss and of the sync loss. Raises Diverged.
@@ -94,6 +96,7 @@ class Descent:
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * share_of_rate(config.schedule, self._done / self._total, config.warm_up)
         self._optimiser.step()
+        self.average.update()
         return made, agreed
 
     def _check(self, loss: float, gradient: float) -> None:
@@ -128,7 +131,9 @@ class Descent:
                 for name, value in self._optimiser.state[parameter].items()
                 if value is not None
             }
-        return tensors, {"done": self._done}
+        averaged, steps = self.average.snapshot()
+        tensors |= {f"average.{name}": weight for name, weight in averaged.items()}
+        return tensors, {"done": self._done, "averaged": steps}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self._network.load_state_dict(under("network.", tensors))
@@ -136,6 +141,7 @@ class Descent:
         for number, parameter in enumerate(self._parameters):
             kept = under(f"optimiser.{number}.", tensors)
             self._optimiser.state[parameter] = {name: _like(tensor, parameter) for name, tensor in kept.items()}
+        self.average.restore(under("average.", tensors), state["averaged"])
         self._done = state["done"]
 
 

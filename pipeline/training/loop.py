@@ -49,6 +49,7 @@ class LoopConfig(BaseModel):
     )
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
+    average: float = Field(0.0, ge=0, lt=1, description="keep a running average of the weights, over about 1 / (1 - average) steps")
     warm_up: Share = Field(0.1, description="part of all steps")
     label_smoothing: Share = 0.02
     patience: int = Field(4, ge=1, description="epochs without a better validation before it ends")
@@ -146,12 +147,13 @@ def fit(
         number += 1
         if not spread.first:
             continue
-        made = validate(network, validation, labels, also)
-        epoch = Epoch(number=number - 1, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
-        history.epochs.append(epoch)
+        with descent.average.in_place():
+            made = validate(network, validation, labels, also)
+            epoch = Epoch(number=number - 1, loss=mean, sync_loss=sync_mean, score=made["score"], validation=made)
+            history.epochs.append(epoch)
+            if history.best is epoch:
+                best = copy.deepcopy(network.state_dict())
         tell(epoch)
-        if history.best is epoch:
-            best = copy.deepcopy(network.state_dict())
         if checkpoints is not None:
             _keep(checkpoints, descent, history, best)
     sync.close()

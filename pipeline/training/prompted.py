@@ -102,7 +102,10 @@ class PromptedScenes(GridScenes):
                 self._read(script, clip, altered(tuple(word.text for word in clip.words), self.casts["train"], rng))
             else:
                 self._off(script, (acts.dubbed, acts.dubbed, acts.mixed_in, acts.mute)[int(rng.integers(4))], "train", rng, clip)
-        take = Take(
+        return self._shot(f"train {number}", script, self._draw_take(rng), "train", rng)
+
+    def _draw_take(self, rng: np.random.Generator) -> Take:
+        return Take(
             camera=pictures.draw_camera(rng),
             tempo=float(rng.uniform(0.87, 1.15)) if rng.random() < 0.7 else 1.0,
             offset_s=float(rng.uniform(-0.04, 0.04)),
@@ -111,7 +114,6 @@ class PromptedScenes(GridScenes):
             snr_db=float(rng.uniform(-8, 15)) if rng.random() < 0.65 else None,
             half_rate=bool(rng.random() < 0.05),
         )
-        return self._shot(f"train {number}", script, take, "train", rng)
 
     def _read(self, script: Script, clip: Clip, prompt: tuple[str, ...]) -> None:
         line = script.line

@@ -56,7 +56,7 @@ def pairs():
 def test_the_heads_that_models_name_are_here_and_take_three_streams():
     taken = {case.values[0] for case in pairs() if case.values[1] is LAYOUTS["three"]}
     assert {ConcatHead, AttentionHead, LateHead} <= taken == set(heads())
-    assert len(taken) == 14
+    assert len(taken) == 15
 
 
 @pytest.fixture(autouse=True)

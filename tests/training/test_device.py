@@ -70,7 +70,7 @@ def test_pictures_too_go_on_to_the_same_weights(tmp_path, bfloat16):
 
     with pytest.raises(KeyboardInterrupt):
         tinyfit.run(cut, bfloat16=bfloat16, checkpoints=kept, tell=stop)
-    assert kept.load().state["descent"] == {"done": 4}
+    assert kept.load().state["descent"] == {"done": 4, "averaged": 4}
     again = tinyfit.network()
     tinyfit.run(again, bfloat16=bfloat16, checkpoints=kept)
     for name, tensor in whole.state_dict().items():

@@ -49,7 +49,7 @@ def threads():
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path, threads):
-    config = tinytable.write(tmp_path, ", augment: {a: {noise: 0.3, spread: true, drop: 0.1}}")
+    config = tinytable.write(tmp_path, ", average: 0.9, augment: {a: {noise: 0.3, spread: true, drop: 0.1}}")
     whole = train(config, out=tmp_path / "whole", progress=False)
     killed_in_the_third_epoch(config, tmp_path / "made.training")
     assert not (tmp_path / "made" / "model.yaml").exists()

@@ -18,6 +18,7 @@ from pipeline.training.spread import Spread, _others
 SETS = [
     "loop.batch=4",
     "loop.deadline_share=0.3",
+    "loop.average=0.8",
     "loop.drop=0.3",
     "loop.optimiser=sgd",
     "loop.epochs=2",
