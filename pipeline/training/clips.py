@@ -142,7 +142,7 @@ def _stored(path: Path, folder: Path) -> Iterator[Clip]:
     per_frame = FRAME_NS * RATE_HZ // 1_000_000_000
     for name, frames in zip(arrays["names"].tolist(), arrays["frames"].tolist(), strict=True):
         last, end = first + frames, heard + frames * per_frame
-        sound = arrays["sound"][heard:end].astype(np.float32) / 32767
+        sound = arrays["sound"][heard:end].astype(np.float32) / np.float32(32767)
         words = read_words(folder / f"{name}.align")
         yield Clip(name=name, crops=arrays["crops"][first:last], found=arrays["found"][first:last], sound=sound, words=words)
         first, heard = last, end

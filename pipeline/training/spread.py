@@ -131,7 +131,7 @@ def _others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).splitlines()[0]
+        said = str(error).splitlines()[0].split(". ")[0]
         raise BackendError(f"another process of this training has ended, and its own line says why ({said})") from None
 
 

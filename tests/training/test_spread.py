@@ -47,7 +47,7 @@ class Noted(loop.Descent):
             os._exit(9)
         taken = list(segments)
         losses = super().run(iter(taken), steps, **options)
-        epochs.append({"weights": digest(self._parameters), "losses": losses, "segments": [digest(map(torch.from_numpy, s.packets.values())) for s in taken]})
+        epochs.append({"weights": digest(self._parameters), "statistics": digest(self._network.buffers()), "losses": losses, "segments": [digest(map(torch.from_numpy, s.packets.values())) for s in taken]})
         return losses
 
 def settled(spread):
@@ -125,6 +125,7 @@ def test_both_have_the_same_weights_after_every_epoch(two):
     assert len(first) == len(second) == 2
     for here, there in zip(first, second, strict=True):
         assert here["weights"] == there["weights"]
+        assert here["statistics"] == there["statistics"]
         assert here["losses"] == there["losses"]
         assert len(here["segments"]) == len(there["segments"]) == 12  # 6 steps of 4, shared
         assert here["segments"] != there["segments"]
