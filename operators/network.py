@@ -72,7 +72,7 @@ class FusionNetwork(nn.Module):
         names = sorted(self.encoders)
         if len(names) > MOST_INPUTS:
             raise ContractError(f"offsets by pattern of presence: at most {MOST_INPUTS} inputs, got {len(names)}")
-        table = torch.zeros(1 << len(names), outputs)
+        table = torch.zeros(1 << len(names), outputs, device=self.device())
         for present, row in offsets.items():
             table[sum(1 << names.index(name) for name in present), : len(row)] = torch.tensor(row)
         self.offsets = table
@@ -89,7 +89,7 @@ class FusionNetwork(nn.Module):
         """Weights come with offsets or without, whatever the network had."""
         found, self.offsets = state_dict.get(f"{prefix}offsets"), None
         if found is not None and len(self.encoders) <= MOST_INPUTS:
-            self.offsets = torch.zeros(1 << len(self.encoders), *found.shape[-1:], dtype=found.dtype)
+            self.offsets = torch.zeros(1 << len(self.encoders), *found.shape[-1:], dtype=found.dtype, device=self.device())
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, inputs: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
@@ -107,6 +107,10 @@ class FusionNetwork(nn.Module):
             before = self.encode(name, x[:, step], before)
             made.append(before)
         return torch.stack(made, dim=1)
+
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     def _dtype(self) -> torch.dtype:
         return next(self.head.parameters()).dtype

@@ -22,14 +22,16 @@ from pipeline.training.card import facts, fit_temperature, tested
 from pipeline.training.charts import draw
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.config import Training
+from pipeline.training.descent import Diverged, Report
 from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
-from pipeline.training.loop import Epoch, Feed, History, LoopConfig, Report, fit
+from pipeline.training.loop import Epoch, Feed, History, LoopConfig, fit
 from pipeline.training.network import InTraining, begin_with, normalise
 from pipeline.training.offsets import fit_offsets, told
 from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
+from pipeline.training.spread import Spread, spread_out
 from pipeline.training.tensorboard import write_events
 from pipeline.training.transforms import chains
 from pipeline.training.validation import validate
@@ -47,30 +49,34 @@ def train(
     """Trains the model of a config and writes its directory; gives its path. Raises ConfigError, SourceError, BackendError.
 
     A run of the same config that was killed goes on after its last whole epoch and ends with the same weights; fresh: it does not.
+    Under torchrun the processes train together (`pipeline.training.spread`), and the first one does the rest alone.
     """
     training = Training(Path(config_path), overrides)
-    config, clock, console = training.config, SystemClock(), Console(stderr=True, quiet=not progress)
+    config, clock = training.config, SystemClock()
     folder = training.out if out is None else Path(out)
     begun_ns = clock.now_ns()
     torch.manual_seed(config.loop.seed)
     torch.set_num_threads(config.loop.threads)
-    console.print("reading and preparing the data")
-    mix = training.mix()
-    model = Model(training.folder, config.model, "")
-    cutter = Cutter(model, chains(config.model, training.file, training.folder))
     network = new_network(training)
     if training.start is not None:
         begin_with(network, training.start)
-    checkpoints = Checkpoints(folder.with_name(f"{folder.name}.training"), training.digest)
-    if fresh:
-        checkpoints.clear()
-    console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
-    validation = split_of(mix, cutter, "validation", training)
-    plain = [segment for segment in validation if not segment.level]
-    history = History()
-    if config.loop.epochs:
-        with _bar(console) as report:
-            history = _fit(network, mix, cutter, plain, training, report, console, checkpoints)
+    cutter = Cutter(Model(training.folder, config.model, ""), chains(config.model, training.file, training.folder))
+    checkpoints = Checkpoints(folder.with_name(f"{folder.name}.training"), training.digest, training.released_digest)
+    with spread_out(config.loop.device, config.loop.batch, training.fail) as spread:
+        console = Console(stderr=True, quiet=not (progress and spread.first))
+        if fresh and spread.first:
+            checkpoints.clear()
+        console.print("reading and preparing the data")
+        mix = spread.after_first(training.mix)
+        console.print(f"{sum(p.numel() for p in network.parameters())} parameters; cutting the validation sessions")
+        validation = split_of(mix, cutter, "validation", training) if spread.first else []
+        plain = [segment for segment in validation if not segment.level]
+        history = History()
+        if config.loop.epochs:
+            with _bar(console) as report:
+                history = _fit(network, mix, cutter, plain, training, report, console, checkpoints, spread)
+    if not spread.first:
+        return folder
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
     labels, also = list(config.model.labels), questions(config.model)
@@ -81,15 +87,16 @@ def train(
     temperature = fit_temperature(engine, plain, len(labels))
     console.print("testing on the test split")
     test = tested(engine, split_of(mix, cutter, "test", training), labels, temperature, also)
+    settings = {**config.loop.model_dump(mode="json"), "device": spread.device.type, "processes": spread.processes}
     metrics = {
         "test": test,
         "validation": validate(network, plain, labels, also),
         "epochs": len(history.epochs),
-        "training": {**config.loop.model_dump(mode="json"), "minutes": round(minutes, 1)},
+        "training": {**settings, "minutes": round(minutes, 1)},
     }
-    card = f"{config.card.strip()}\n\n{facts(history, test, minutes, config.loop.model_dump())}"
+    card = f"{config.card.strip()}\n\n{facts(history, test, minutes, settings)}"
     spec = config.model.model_copy(update={"temperature": temperature})
-    made, _ = save_model(network, spec, metrics, card, folder)
+    made, _ = save_model(network.cpu(), spec, metrics, card, folder)
     draw(made.folder, history, test["confusion"], labels)
     if config.loop.tensorboard:
         write_events(made.folder / "events.out.tfevents.sensorium", history)
@@ -114,37 +121,52 @@ def _fit(
     report: Report,
     console: Console,
     checkpoints: Checkpoints,
+    spread: Spread,
 ) -> History:
     config = training.config
-    feed = feed_of(mix, cutter, config.loop)
-    with feed(-2, NORMALISE_OVER) as segments:
+    with feed_of(mix, cutter, config.loop)(-2, NORMALISE_OVER) as segments:
         sample = list(segments)
     if training.start is None:
         normalise(network, sample)
     saved = checkpoints.load()
     if saved is not None:
         console.print(f"going on after epoch {len(saved.state['epochs'])} of a run that was cut off ({checkpoints.folder})")
-    return fit(
-        network,
-        config.loop,
-        feed,
-        validation,
-        sample=sample,
-        labels=list(config.model.labels),
-        hops=hops_of(config.model),
-        also=questions(config.model),
-        report=report,
-        tell=lambda epoch: console.print(_line(epoch)),
-        checkpoints=checkpoints,
-    )
+    try:
+        return fit(
+            network,
+            config.loop,
+            feed_of(mix, cutter, config.loop, spread),
+            validation,
+            sample=sample,
+            labels=list(config.model.labels),
+            hops=hops_of(config.model),
+            also=questions(config.model),
+            report=report,
+            tell=lambda epoch: console.print(_line(epoch)),
+            checkpoints=checkpoints,
+            spread=spread,
+        )
+    except Diverged as error:
+        if not spread.first:
+            return History()  # the first process says it for all; an ending of this one might come before its line
+        raise _diverged(error, training, checkpoints) from None
 
 
-def feed_of(mix: Mix, cutter: Cutter, loop: LoopConfig) -> Feed:
+def _diverged(error: Diverged, training: Training, checkpoints: Checkpoints) -> ConfigError:
+    loop = training.config.loop
+    kept = checkpoints.release()
+    on = f"the same command goes on after its last whole epoch ({checkpoints.folder})" if kept else "no epoch was whole yet"
+    lower = f"lower it from {loop.learning_rate:g}{', or set bfloat16: false' if loop.bfloat16 else ''}"
+    return training.fail(("loop", "learning_rate"), f"{error}: training has diverged", f"{lower}; {on}")
+
+
+def feed_of(mix: Mix, cutter: Cutter, loop: LoopConfig, spread: Spread = Spread()) -> Feed:  # noqa: B008 - frozen
     faults = Faults(without=dict(loop.without), drop=loop.drop, outage=loop.outage)
 
     def epoch(number: int, count: int) -> AbstractContextManager[Iterator[Segment]]:
         rng = np.random.default_rng((loop.seed, 0, number + 2))  # of its own, so that an epoch is the same after a restart
-        return ahead(lambda: itertools.islice(mix.segments(cutter, faults, loop.deadline_share, rng), count))
+        own = len(range(spread.rank, count, spread.processes))
+        return ahead(lambda: itertools.islice(mix.segments(cutter, faults, loop.deadline_share, rng, spread.takes), own))
 
     return epoch
 

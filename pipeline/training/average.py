@@ -47,4 +47,6 @@ class Average:
         return dict(self._weights), self._steps
 
     def restore(self, weights: Mapping[str, Tensor], steps: int) -> None:
-        self._weights, self._steps = dict(weights), steps
+        for name, weight in weights.items():
+            self._weights[name].copy_(weight)  # where its network is, and laid out as that is
+        self._steps = steps

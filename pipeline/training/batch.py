@@ -38,6 +38,17 @@ class Batch:
         """input -> float32 (B, steps) of 0 or 1."""
         return {name: (rows >= 0).float() for name, rows in self.table.items()}
 
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            packets={name: tensor.to(device) for name, tensor in self.packets.items()},
+            table={name: tensor.to(device) for name, tensor in self.table.items()},
+            label=self.label.to(device),
+            around=self.around.to(device),
+            place=self.place.to(device),
+            lengths=self.lengths,
+            also={name: tensor.to(device) for name, tensor in self.also.items()},
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hops:
@@ -47,9 +58,9 @@ class Hops:
     decided: int
 
 
-def make_batch(segments: Sequence[Segment], windows: int, hops: Hops, rng: np.random.Generator) -> Batch:
-    """At most `windows` labelled windows of each segment, drawn without repetition."""
-    chosen = [_drawn(segment, windows, rng) for segment in segments]
+def make_batch(segments: Sequence[Segment], windows: int, hops: Hops, draws: Sequence[np.random.Generator]) -> Batch:
+    """At most `windows` labelled windows of each segment, drawn without repetition; each segment by its own of `draws`."""
+    chosen = [_drawn(segment, windows, rng) for segment, rng in zip(segments, draws, strict=True)]
     packets, table = {}, {}
     for name in segments[0].packets:
         packets[name] = torch.from_numpy(np.concatenate([segment.packets[name] for segment in segments]))

@@ -54,7 +54,7 @@ def facts(history: History, test: Mapping[str, Any], minutes: float, config: Map
         [
             "## Training",
             "",
-            f"{minutes:.1f} minutes on {machine()}; seed {config['seed']}; {_epochs(history, config['steps'])}.",
+            f"{minutes:.1f} minutes on {machine()}{_more(config)}; seed {config['seed']}; {_epochs(history, config['steps'])}.",
             "",
             f"## Test split ({test['decisions']} decisions)",
             "",
@@ -65,6 +65,11 @@ def facts(history: History, test: Mapping[str, Any], minutes: float, config: Map
             "![truth and decision on the test split](confusion.png)" + (" ![training](curves.png)" if history.epochs else ""),
         ]
     )
+
+
+def _more(config: Mapping[str, Any]) -> str:
+    processes = config.get("processes", 1)
+    return f"{', on GPU' if config.get('device') == 'cuda' else ''}{f', {processes} processes' if processes > 1 else ''}"
 
 
 def _epochs(history: History, steps: int) -> str:

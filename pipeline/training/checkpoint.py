@@ -1,9 +1,9 @@
 """A training run as it stood after its last epoch, so that a killed one goes on and ends as if nothing had happened.
 
-    FOLDER/epoch-3.safetensors   weights, the best weights so far, the optimiser's moments, torch's random state
+    FOLDER/epoch-3.safetensors   weights, the best weights so far, the optimiser's moments
     FOLDER/state.json            everything else; names the other file, and is put in place last and whole
 
-Plain numbers and JSON: nothing in here can run.
+Plain numbers and JSON: nothing in here can run. The numbers are those of a CPU, whatever device made them.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class Saved:
 
 
 class Checkpoints:
-    """digest: of what must be the same for the run to go on (config, data, versions)."""
+    """digest: of what must be the same for the run to go on (config, data, versions). released: the same of a run that has diverged."""
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        self.folder, self._digest = folder, digest
+    def __init__(self, folder: Path, digest: str, released: str = "") -> None:
+        self.folder, self._digest, self._released = folder, digest, released
 
     def load(self) -> Saved | None:
         """None: there is nothing, or it is of another run or damaged, and training begins anew."""
         try:
             state = json.loads((self.folder / STATE_FILE).read_text("utf-8"))
-            if state["digest"] != self._digest:
+            if state["digest"] not in (self._digest, self._released):
                 return None
             return Saved(tensors=safetensors.torch.load_file(self.folder / Path(state["tensors"]).name), state=state["state"])
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
@@ -55,6 +55,14 @@ class Checkpoints:
         told = {"digest": self._digest, "tensors": name, "state": dict(state)}
         _put(self.folder / STATE_FILE, json.dumps(told, indent=1).encode())
         self._remove(keep=name)
+
+    def release(self) -> bool:
+        """The run has diverged: those settings may now change that `released` leaves out. False: there is nothing to go on from."""
+        saved = self.load()
+        if saved is not None:
+            state = json.loads((self.folder / STATE_FILE).read_text("utf-8"))
+            _put(self.folder / STATE_FILE, json.dumps({**state, "digest": self._released}, indent=1).encode())
+        return saved is not None
 
     def clear(self) -> None:
         """The run is over."""

@@ -16,6 +16,7 @@ from operators.packet import AudioBlock, Frame, Packet
 from operators.video import crop_square
 from pipeline.ports import Wanted
 from pipeline.sources.file import MediaFile
+from pipeline.training.cached import CROPS, code_digest, detector_digest, keep, kept
 from pipeline.training.pictures import Crops
 from pipeline.training.session import Split
 from pipeline.training.sound import RATE_HZ, Sound, Word, assemble
@@ -70,14 +71,13 @@ def load_clips(folder: Path, *, detector: str, wide: int, size: int, cache: Path
     """All clips of the folder that have words, by name.
 
     detector: as of `operators.face_detect.choose`. Crops are wide pixels square where FaceCrop's would be size. With a cache folder
-    they are read once for each combination; the cache is a plain .npz of arrays.
+    they are read once for each combination, and again when the code that crops them has changed.
     """
     paths = sorted(path for path in folder.glob("*.mp4") if path.with_suffix(".align").is_file())
     if not paths:
         raise SourceError(str(folder), "holds no NAME.mp4 beside a NAME.align")
-    key = hashlib.sha256(
-        repr((Path(detector).name, wide, size, [(path.name, path.stat().st_size) for path in paths])).encode()
-    ).hexdigest()[:16]
+    made_by = (code_digest(*CROPS), detector_digest(detector), wide, size)
+    key = hashlib.sha256(repr((made_by, [(path.name, path.stat().st_size) for path in paths])).encode()).hexdigest()[:16]
     store = None if cache is None else cache / f"grid-{key}.npz"
     if store is not None and store.is_file():
         yield from _stored(store, folder)
@@ -126,7 +126,6 @@ def _fitted(sound: Sound, frames: int) -> Sound:
 
 
 def _store(path: Path, clips: Sequence[Clip]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         "names": np.array([clip.name for clip in clips]),
         "frames": np.array([len(clip.crops) for clip in clips]),
@@ -134,19 +133,16 @@ def _store(path: Path, clips: Sequence[Clip]) -> None:
         "found": np.concatenate([clip.found for clip in clips]),
         "sound": np.concatenate([(clip.sound * 32767).astype(np.int16) for clip in clips]),
     }
-    part = path.with_suffix(".part.npz")
-    np.savez(part, allow_pickle=False, **arrays)
-    part.replace(path)
+    keep(path, arrays)
 
 
 def _stored(path: Path, folder: Path) -> Iterator[Clip]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = kept(path)
     first, heard = 0, 0
     per_frame = FRAME_NS * RATE_HZ // 1_000_000_000
     for name, frames in zip(arrays["names"].tolist(), arrays["frames"].tolist(), strict=True):
         last, end = first + frames, heard + frames * per_frame
-        sound = arrays["sound"][heard:end].astype(np.float32) / 32767
+        sound = arrays["sound"][heard:end].astype(np.float32) / np.float32(32767)
         words = read_words(folder / f"{name}.align")
         yield Clip(name=name, crops=arrays["crops"][first:last], found=arrays["found"][first:last], sound=sound, words=words)
         first, heard = last, end

@@ -84,8 +84,17 @@ class Training:
 
     @property
     def digest(self) -> str:
-        """Of everything that the weights depend on and that is known here; what the data hold is not."""
-        said = json.dumps(self.config.model_dump(mode="json", exclude={"card", "out"}), sort_keys=True)
+        """Of everything that the weights depend on and that is known here. Not what the data hold, nor on what machine they are made."""
+        return self._digest({"device"})
+
+    @property
+    def released_digest(self) -> str:
+        """The same without what may be changed when a run has diverged."""
+        return self._digest({"device", "learning_rate", "bfloat16"})
+
+    def _digest(self, free: set[str]) -> str:
+        content = self.config.model_dump(mode="json", exclude={"card": True, "out": True, "loop": free})
+        said = json.dumps({**content, "free": sorted(free)}, sort_keys=True)
         return hashlib.sha256(f"{said}\0{self.data_root}\0{torch.__version__}".encode()).hexdigest()
 
     def mix(self) -> Mix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from operators.packet import AudioBlock, Frame, Packet, TextSpan
 from pipeline.ports import Wanted
 from pipeline.sources.synthetic import Scene
 from pipeline.training import captions, pictures, sound
+from pipeline.training.cached import CROPS, code_digest, detector_digest, keep, kept
 from pipeline.training.captions import Cue
 from pipeline.training.clips import mouths
 from pipeline.training.pictures import Camera
@@ -20,6 +22,8 @@ from pipeline.training.session import LabelledSession, Split, Truth
 
 FIRST_SEED: dict[Split, int] = {"train": 10_000, "validation": 20_000, "test": 30_000}
 COUNT: dict[Split, int] = {"train": 100, "validation": 8, "test": 40}
+SCENES = ("pipeline/scene/*", "pipeline/sources/synthetic.py", "pipeline/training/drawn.py")
+"""What draws a scene."""
 RATES = (25.0, 30.0, 15.0, 29.97)
 
 
@@ -27,7 +31,7 @@ class DrawnScenes:
     """Scenes of `seconds` each; the seeds of the splits are far apart, and far from the small numbers that people give by hand.
 
     detector  as `model` of operators.face:FaceCrop
-    cache     where cropped scenes are kept; drawing one costs about as long as it lasts
+    cache     where cropped scenes are kept, as long as the code that makes them is the same; drawing one costs about as long as it lasts
     scenes    how many there are to train on
     """
 
@@ -37,6 +41,7 @@ class DrawnScenes:
         self._detector, self._cache, self._seconds = detector, None if cache is None else Path(cache), seconds
         self._size, self._wide = size, wide
         self._counts = {**COUNT, "train": scenes}
+        self._made_by = hashlib.sha256(f"{code_digest(*CROPS, *SCENES)}{detector_digest(detector)}".encode()).hexdigest()[:16]
 
     def sessions(self, split: Split, rng: np.random.Generator) -> Iterator[LabelledSession]:
         if split != "train":
@@ -62,17 +67,13 @@ class DrawnScenes:
 
     def _arrays(self, scene: Scene, seed: int) -> dict[str, NDArray[Any]]:
         """Everything of a scene that costs time: crops, sound and captions; from the cache if it is there."""
-        name = f"drawn-{seed}-{self._seconds:g}-{self._wide}-{self._size}-{Path(self._detector).stem}.npz"
+        name = f"drawn-{seed}-{self._seconds:g}-{self._wide}-{self._size}-{self._made_by}.npz"
         path = None if self._cache is None else self._cache / name
         if path is not None and path.is_file():
-            with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
+            return kept(path)
         arrays = self._drawn(scene)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part.npz")
-            np.savez(part, allow_pickle=False, **arrays)
-            part.replace(path)
+            keep(path, arrays)
         return arrays
 
     def _drawn(self, scene: Scene) -> dict[str, NDArray[Any]]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
 
@@ -28,20 +29,33 @@ class Mix:
     shares: tuple[float, ...]
     cut: dict[str, Segment] = field(default_factory=dict)
 
-    def segments(self, cutter: Cutter, faults: Faults, deadline_share: float, rng: np.random.Generator) -> Iterator[Segment]:
-        """Without end: a session of some dataset, with faults, in waiting mode or (deadline_share) as it would arrive by a deadline."""
+    def segments(
+        self,
+        cutter: Cutter,
+        faults: Faults,
+        deadline_share: float,
+        rng: np.random.Generator,
+        takes: Callable[[int], bool] = lambda number: True,
+    ) -> Iterator[Segment]:
+        """Without end: a session of some dataset, with faults, in waiting mode or (deadline_share) as it would arrive by a deadline.
+
+        takes: the numbers of the sessions that are cut and given. All are drawn, so that they are the same whoever takes which.
+        """
         streams = [dataset.sessions("train", rng) for dataset in self.datasets]
         shares = np.array(self.shares) / sum(self.shares)
-        while True:
+        for number in count():
             session = next(streams[int(rng.choice(len(streams), p=shares))])
             if session.fixed and not (deadline_share or faults.drop or faults.outage):
-                yield without(self._cut(session, cutter), faults.kept(session, rng))
+                kept = faults.kept(session, rng)
+                if takes(number):
+                    yield without(self._cut(session, cutter), kept)
                 continue
             session = faults.apply(session, rng)
-            if rng.random() < deadline_share:
-                yield cutter.cut(delayed(session, rng), mode="deadline", deadline_ns=DEADLINE_NS)
-            else:
-                yield cutter.cut(session)
+            by_deadline = rng.random() < deadline_share
+            if by_deadline:
+                session = delayed(session, rng)
+            if takes(number):
+                yield cutter.cut(session, mode="deadline", deadline_ns=DEADLINE_NS) if by_deadline else cutter.cut(session)
 
     def _cut(self, session: LabelledSession, cutter: Cutter) -> Segment:
         if session.name not in self.cut:

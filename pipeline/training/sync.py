@@ -21,7 +21,7 @@ class SyncLoss(nn.Module):
     A step of the one stream, in a hop with the label, is to agree with the other's same step more than with any other step of the
     batch: the same sentence delayed, other sentences, silence. The steps just before and after are neither right nor wrong.
     Source: the contrast of SyncNet (Chung and Zisserman 2016) as a softmax over a batch (InfoNCE, van den Oord et al. 2018),
-    both ways as in CLIP (Radford et al. 2021).
+    both ways as in CLIP (Radford et al. 2021). Several processes compare within their own share of the batch.
     """
 
     def __init__(self, network: FusionNetwork, *, label: int) -> None:
@@ -50,19 +50,20 @@ class SyncLoss(nn.Module):
         seen, self._seen = self._seen, []
         every = 1 + (len(batch.label) - 1) // MOST_WINDOWS
         losses = [self._loss(left, right, there, batch.around[::every], batch.place[::every]) for left, right, there in seen]
-        return torch.stack(losses).mean() if losses else torch.zeros(())
+        return torch.stack(losses).mean() if losses else self.log_scale.new_zeros(())
 
     def _loss(self, left: Tensor, right: Tensor, there: Tensor, around: Tensor, place: Tensor) -> Tensor:
         steps, hops = left.shape[1], around.shape[1]
         per_hop = steps / hops
-        hop = ((torch.arange(steps) + 0.5) / per_hop).long()
-        moment = (place[:, None] * per_hop + torch.arange(steps)).flatten()  # (b T): equal for the same step seen in two windows
+        step = torch.arange(steps, device=left.device)
+        hop = ((step + 0.5) / per_hop).long()
+        moment = (place[:, None] * per_hop + step).flatten()  # (b T): equal for the same step seen in two windows
         together = ((around[:, hop] == self._label) & there).flatten()
         if not together.any():
             return left.new_zeros(())
         mine = torch.nonzero(together)[:, 0]  # (r,)
         unlike = (moment[mine, None] - moment[None]).abs() > 1.5  # (r, b T)
-        unlike[torch.arange(len(mine)), mine] = True
+        unlike[torch.arange(len(mine), device=left.device), mine] = True
         closed = torch.where(unlike & there.flatten(), 0.0, CLOSED)
         pairs = ((left, right), (right, left))
         return torch.stack([self._contrast(a.flatten(0, 1), b.flatten(0, 1), mine, closed) for a, b in pairs]).mean()

@@ -72,7 +72,7 @@ class TestEncoder:
         report = check_parity(network, model)
         assert report.worst < 1e-5
         segment = cut(model)
-        batch = make_batch([segment, segment], 99, Hops(count=2, decided=1), np.random.default_rng(0))
+        batch = make_batch([segment, segment], 99, Hops(count=2, decided=1), [np.random.default_rng(0)] * 2)
         with torch.no_grad():
             trained = forward(network, batch).softmax(1).numpy()[: len(segment.label)]
         place = batch.place.numpy()[: len(segment.label)]

@@ -130,3 +130,25 @@ def test_inputs_are_taken_away_from_whole_windows_but_never_all_of_them():
     left = torch.stack([(rows >= 0).all(1) for rows in made.table.values()])
     assert (left.sum(0) >= 1).all()
     assert (left.sum(0) < 3).any()
+
+
+def test_the_parts_of_a_batch_make_up_the_loss_of_the_whole():
+    kinds = [{"kind": "cross_entropy"}, {"kind": "focal"}, {"kind": "regression", "values": {"low": 0, "mid": 1, "high": 4}}]
+    terms = [LossTerm.model_validate(term) for term in [*kinds, {"kind": "also", "of": "side"}, {"kind": "alone"}]]
+    outputs, side = torch.cat([LOGITS, torch.randn(4, 2)], dim=1), torch.tensor([0, 1, -1, -1])
+    label = torch.tensor([0, -1, 2, 1])
+    counted = []
+
+    def made(share, rows):
+        loss = Loss(terms, ["low", "mid", "high"], WEIGHT, 0.1, {"side": 2}, share)
+        known = label[rows][label[rows] >= 0]
+        return loss(outputs[rows], label[rows], {"side": side[rows]}), loss.plain([LOGITS[rows][label[rows] >= 0]], known)
+
+    whole = made(lambda counts: counted.append(counts) or torch.ones_like(counts), slice(None))
+    for cut in range(5):
+        parts = []
+        for rows in (slice(cut), slice(cut, None)):
+            every = iter(counted)
+            parts.append(made(lambda counts, every=every: counts / next(every).clamp_min(1e-9), rows))
+        for of_whole, *of_parts in zip(whole, *parts, strict=True):
+            assert sum(of_parts).item() == pytest.approx(of_whole.item(), rel=1e-5)

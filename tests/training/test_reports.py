@@ -18,7 +18,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     threads = torch.get_num_threads()
     losses = ", tensorboard: true, losses: [{kind: focal}, {kind: regression, weight: 0.5, values: {low: 0, high: 1}}, {kind: alone, weight: 0.3}]"
-    yield train(tinytable.write(folder, losses), progress=False)
+    yield train(tinytable.write(folder, losses), progress=False, overrides=["loop.batch=6", "loop.steps=12"])
     torch.set_num_threads(threads)
 
 

@@ -52,7 +52,7 @@ def run(network, batch, *, present=1.0, label=1):
 
 class TestBatch:
     def test_tells_the_label_of_every_hop_of_a_window(self):
-        batch = make_batch([segment([0, 1, 0, 1, 1])], 5, Hops(count=4, decided=2), np.random.default_rng(0))
+        batch = make_batch([segment([0, 1, 0, 1, 1])], 5, Hops(count=4, decided=2), [np.random.default_rng(0)])
         by_place = dict(zip(batch.place.tolist(), batch.around.tolist(), strict=True))
         assert by_place == {
             0: [UNLABELLED, UNLABELLED, 0, 1],
@@ -63,11 +63,11 @@ class TestBatch:
         }
 
     def test_the_decided_hop_has_the_windows_own_label(self):
-        batch = make_batch([segment([0, 1, 0]), segment([1, 1, 0])], 3, Hops(count=5, decided=3), np.random.default_rng(0))
+        batch = make_batch([segment([0, 1, 0]), segment([1, 1, 0])], 3, Hops(count=5, decided=3), [np.random.default_rng(0)] * 2)
         assert batch.around[:, 3].tolist() == batch.label.tolist()
 
     def test_windows_of_two_sessions_are_never_neighbours(self):
-        places = make_batch([segment([0, 1]), segment([1, 0])], 2, Hops(count=4, decided=2), np.random.default_rng(0)).place
+        places = make_batch([segment([0, 1]), segment([1, 0])], 2, Hops(count=4, decided=2), [np.random.default_rng(0)] * 2).place
         assert (places[:2, None] - places[None, 2:]).abs().min() > 1000
 
 
