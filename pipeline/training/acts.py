@@ -33,7 +33,7 @@ class Cast:
 
     clips: Sequence[Clip]
     voices: Sequence[Voice]
-    other_share: float = 0.35
+    other_share: float = 0.1
     on_screen: Clip | None = None
 
     def clip(self, rng: np.random.Generator) -> Clip:
@@ -143,7 +143,7 @@ def _within(
         line.say(voice, at_s + early_s, own=False, from_s=from_s + early_s, until_s=until_s - late_s, gain=gain)
 
 
-SHARES: dict[Act, float] = {plain: 0.37, dubbed: 0.34, mixed_in: 0.10, over: 0.06, still: 0.07, mute: 0.06}
+SHARES: dict[Act, float] = {plain: 0.28, dubbed: 0.46, mixed_in: 0.10, over: 0.06, still: 0.07, mute: 0.06}
 
 
 def draw_act(rng: np.random.Generator) -> Act:
