@@ -2,6 +2,9 @@
 
     python -m benchmarks.attribution [--model speaking] [--rounds 200]
 
+Every set of streams goes through the graph that the model has for it (attribute.onnx), and beside it through the fusion graph as a batch,
+which is what a model without one does. Both with all that attribution takes, in the same turns.
+
 Not counted in a decision: decoding, face search, sound transforms and alignment, which cost more than the network.
 """
 
@@ -13,10 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from operators.attribution import attribution, coalitions
+from operators.attribution import attribution, coalitions, rows_of
 from pipeline.backends.onnx import OnnxBackend
 from pipeline.clock import SystemClock
 from pipeline.model import load_model
+from pipeline.ports import Attributing
 from pipeline.training.card import machine
 
 
@@ -39,22 +43,35 @@ def main() -> None:
         backend.fuse(inputs, presence)
 
     def attribute() -> None:
+        names = [name for name, there in presence.items() if there.any()]
+        rows = backend.coalitions(inputs, presence)[0]
+        attribution(names, rows[rows_of(names, list(presence))], 0, list(spec.inputs))
+
+    def attribute_in_a_batch() -> None:
         names, subsets = coalitions(presence)
         rows = backend.fuse({name: np.repeat(array, 1 << len(names), axis=0) for name, array in inputs.items()}, subsets)
         attribution(names, rows, 0, list(spec.inputs))
 
-    took = {what.__name__: [] for what in (decide, attribute)}  # type: dict[str, list[float]]
+    turns = [decide, *[attribute] * isinstance(backend, Attributing), attribute_in_a_batch]
+    took = {what.__name__: [] for what in turns}  # type: dict[str, list[float]]
     for _ in range(options.rounds):
-        for what in (decide, attribute):
+        for what in turns:
             took[what.__name__].append(_microseconds(what))
     # The least: on a machine that others use, the median tells more of them.
-    plain, more = (min(took[name]) for name in ("decide", "attribute"))
-    medians = ", ".join(f"{name} {statistics.median(values):.0f}" for name, values in took.items())
+    least = {name: min(values) for name, values in took.items()}
+    sets = 1 << len(spec.inputs)
+    said = {
+        "decide": "decide (encode what a hop brings, fuse)",
+        "attribute": f"attribute ({sets} sets, a graph of their own)",
+        "attribute_in_a_batch": f"attribute ({sets} sets, a batch of fuse)",
+    }
     print(f"{model.name}@{model.digest[:12]}, {options.rounds} rounds, {machine()}")
-    print(f"decide (encode what a hop brings, fuse)   {plain:8.0f} us")
-    print(f"attribute ({1 << len(spec.inputs)} coalitions in one batch)     {more:8.0f} us, {more / plain:.1f} x a decision of the network")
-    print(f"medians, us: {medians}")
-    print(f"of the {spec.window.hop_ms} ms between two decisions       {more / spec.window.hop_ms / 10:8.2f} %")
+    for name, value in least.items():
+        times, share = value / least["decide"], value / spec.window.hop_ms / 10
+        print(f"{said[name]:45} {value:7.0f} us, {times:4.1f} x a decision of the network, {share:5.2f} % of the time between two")
+    if "attribute" in least:
+        print(f"the graph takes {least['attribute'] / least['attribute_in_a_batch']:.2f} of what the batch takes")
+    print(f"medians, us: {', '.join(f'{name} {statistics.median(values):.0f}' for name, values in took.items())}")
 
 
 def _microseconds(what: Callable[[], None]) -> float:

@@ -24,6 +24,7 @@ Taken = dict[str, tuple[int, list[int]]]
 def write_null_model(spec: ModelSpec, folder: Path) -> Path:
     """The folder of the null twin of the model that `spec` describes."""
     folder.mkdir(parents=True, exist_ok=True)
+    spec = spec.model_copy(update={"files": {}})  # the twin has only what every model has
     for name, part in spec.inputs.items():
         graph = _constant(name, {name: (_TYPES[part.dtype], list(part.shape))}, part.encoder.dim)
         (folder / encoder_file(name)).write_bytes(graph)

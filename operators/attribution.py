@@ -34,6 +34,12 @@ def coalitions(presence: Mapping[str, NDArray[np.float32]]) -> tuple[list[str], 
     return names, made
 
 
+def rows_of(present: Sequence[str], streams: Sequence[str]) -> list[int]:
+    """Where the rows of `coalitions` are among those of every set of `streams`, there or not; bit i of either is the i-th name."""
+    bits = [list(streams).index(name) for name in present]
+    return [sum((row >> bit & 1) << place for bit, place in enumerate(bits)) for row in range(1 << len(bits))]
+
+
 def gaps(logits: NDArray[np.float32], label: int) -> NDArray[np.float64]:
     """logits: (coalitions, labels), the last row with every stream -> (coalitions,): logit of `label` less that of its closest rival.
 

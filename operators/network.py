@@ -64,6 +64,17 @@ class FusionNetwork(nn.Module):
         logits = cast(Tensor, steps(embeddings, presence))
         return logits if self.offsets is None else logits + self._offset(self.offsets, presence).unsqueeze(1)
 
+    def coalitions(self, embeddings: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
+        """What `fuse` would say of every set of inputs, (B, 2 ** inputs, outputs): bit i of a row is the i-th of `encoders`.
+
+        An input that is not there in a window is not there in any row. Raises ContractError for a head that has no coalitions().
+        """
+        coalitions = getattr(self.head, "coalitions", None)
+        if coalitions is None:
+            raise ContractError(f"{type(self.head).__name__} has no coalitions(): give fuse() all sets of inputs as a batch")
+        logits = cast(Tensor, coalitions(embeddings, presence))
+        return logits if self.offsets is None else logits + self._offsets_of_sets(self.offsets, presence)
+
     def set_offsets(self, offsets: Mapping[tuple[str, ...], Sequence[float]], outputs: int) -> None:
         """Inputs that are there -> what is added to the first logits then; other patterns and logits stay as they are.
 
@@ -79,11 +90,22 @@ class FusionNetwork(nn.Module):
 
     def _offset(self, offsets: Tensor, presence: dict[str, Tensor]) -> Tensor:
         """(B, outputs): the pattern's row. Products and a sum, no look-up and no matmul: exact in every engine, int8 and TF32 too."""
+        return (self._pattern(presence).unsqueeze(2) * offsets).sum(1)
+
+    def _offsets_of_sets(self, offsets: Tensor, presence: dict[str, Tensor]) -> Tensor:
+        """(B, sets, outputs): of each set the row of those in it that are there."""
+        names, count = sorted(self.encoders), len(offsets)
+        sets = [sum(1 << names.index(name) for bit, name in enumerate(self.encoders) if row >> bit & 1) for row in range(count)]
+        rows = torch.tensor([[pattern & chosen for chosen in sets] for pattern in range(count)], device=offsets.device)  # constants all
+        return (self._pattern(presence)[:, :, None, None] * offsets[rows]).sum(1)
+
+    def _pattern(self, presence: dict[str, Tensor]) -> Tensor:
+        """(B, 2 ** inputs): 1 at the number of the pattern of presence, else 0."""
         first, *others = [presence[name].amax(1, keepdim=True) for name in sorted(self.encoders)]  # (B, 1) each, 0 or 1
         row = torch.cat([1 - first, first], dim=1)
         for there in others:
             row = torch.cat([row * (1 - there), row * there], dim=1)  # at last (B, 2 ** inputs), one 1 in each
-        return (row.unsqueeze(2) * offsets).sum(1)
+        return row
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401 - torch's own
         """Weights come with offsets or without, whatever the network had."""

@@ -20,9 +20,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from operators.attribution import MOST_STREAMS
 from operators.errors import BackendUnavailable, EngineMismatch
 from operators.network import FusionNetwork
-from pipeline.model import FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, before_name, encoder_file, load_model
+from pipeline.model import ATTRIBUTE_FILE, FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, before_name, encoder_file, load_model
 from pipeline.parity import LARGEST_ERROR, ParityReport, check_parity
 
 OPSET = 18
@@ -50,11 +51,20 @@ class _Fuse(nn.Module):
         self.network, self.names = network, names
 
     def forward(self, *tensors: Tensor) -> Tensor:
+        return self.network.fuse(*self._named(tensors)).float()
+
+    def _named(self, tensors: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         count = len(self.names)
         width = next(self.network.head.parameters()).dtype
         features = {name: tensor.to(width) for name, tensor in zip(self.names, tensors[:count], strict=True)}
-        presence = {name: tensor.to(width) for name, tensor in zip(self.names, tensors[count:], strict=True)}
-        return self.network.fuse(features, presence).float()
+        return features, {name: tensor.to(width) for name, tensor in zip(self.names, tensors[count:], strict=True)}
+
+
+class _Attribute(_Fuse):
+    """The head for every set of inputs."""
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return self.network.coalitions(*self._named(tensors)).float()
 
 
 def save_model(network: FusionNetwork, spec: ModelSpec, metrics: Mapping[str, Any], card: str, folder: Path) -> tuple[Model, ParityReport]:
@@ -65,7 +75,9 @@ def save_model(network: FusionNetwork, spec: ModelSpec, metrics: Mapping[str, An
     """
     network = network.eval()
     contents = {WEIGHTS_FILE: _weights(network), **export_graphs(network, spec)}
-    sealed = spec.model_copy(update={"files": {name: hashlib.sha256(contents[name]).hexdigest() for name in spec.file_names()}})
+    if shares_coalitions(network):
+        contents[ATTRIBUTE_FILE] = attribute_graph(network, spec)
+    sealed = spec.model_copy(update={"files": {name: hashlib.sha256(contents[name]).hexdigest() for name in sorted(contents)}})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SPEC_FILE).unlink(missing_ok=True)
     for name, content in contents.items():
@@ -99,11 +111,25 @@ def encoder_graph(network: FusionNetwork, spec: ModelSpec, name: str) -> bytes:
 
 
 def fuse_graph(network: FusionNetwork, spec: ModelSpec) -> bytes:
+    return _head_graph(_Fuse(network, list(spec.inputs)), spec, FUSE_FILE)
+
+
+def shares_coalitions(network: FusionNetwork) -> bool:
+    """Its head has a way to fuse every set of the inputs at once, and there are not too many sets."""
+    return hasattr(network.head, "coalitions") and len(network.encoders) <= MOST_STREAMS
+
+
+def attribute_graph(network: FusionNetwork, spec: ModelSpec) -> bytes:
+    """What fuse_graph takes, out of which come logits (batch, 2 ** inputs, outputs). Only where shares_coalitions(network)."""
+    return _head_graph(_Attribute(network, list(spec.inputs)), spec, ATTRIBUTE_FILE)
+
+
+def _head_graph(module: _Fuse, spec: ModelSpec, file: str) -> bytes:
     names = list(spec.inputs)
     features = [torch.zeros(2, part.steps, part.encoder.dim) for part in spec.inputs.values()]
     presence = [torch.ones(2, part.steps) for part in spec.inputs.values()]
     graph_inputs = [*names, *(f"{name}_presence" for name in names)]
-    return _export(_Fuse(network, names), (*features, *presence), graph_inputs, "logits", FUSE_FILE)
+    return _export(module, (*features, *presence), graph_inputs, "logits", file)
 
 
 def _export(module: nn.Module, examples: tuple[Tensor, ...], inputs: list[str], output: str, file: str) -> bytes:

@@ -4,6 +4,7 @@ model.yaml            `pipeline.model_spec.ModelSpec`, with the SHA-256 of every
 weights.safetensors   what training goes on from and what the torch backend runs
 encode_<input>.onnx   one packet of an input -> embedding
 fuse.onnx             embeddings and presence by step -> logits
+attribute.onnx        the same -> logits of every set of inputs; where the head can share work between them, and it is in model.yaml
 metrics.json          what was measured on it
 README.md             the model card
 """
@@ -21,10 +22,11 @@ import yaml
 from operators.errors import ConfigError, EngineMismatch
 from operators.tensorize import InputRule
 from operators.window import AlignConfig, AlignedWindow, Mode
-from pipeline.model_spec import FUSE_FILE, MS, SPEC_FILE, WEIGHTS_FILE, ModelSpec, before_name, encoder_file, parse_spec
+from pipeline.model_spec import ATTRIBUTE_FILE, FUSE_FILE, MS, SPEC_FILE, WEIGHTS_FILE, ModelSpec, before_name, encoder_file, parse_spec
 from pipeline.ports import Wanted
 
 __all__ = [
+    "ATTRIBUTE_FILE",
     "FUSE_FILE",
     "SPEC_FILE",
     "WEIGHTS_FILE",

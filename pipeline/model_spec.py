@@ -12,7 +12,7 @@ from operators.tensorize import InputRule
 from operators.window import StreamRule, Take
 from pipeline.ports import Kind
 
-SPEC_FILE, WEIGHTS_FILE, FUSE_FILE = "model.yaml", "weights.safetensors", "fuse.onnx"
+SPEC_FILE, WEIGHTS_FILE, FUSE_FILE, ATTRIBUTE_FILE = "model.yaml", "weights.safetensors", "fuse.onnx", "attribute.onnx"
 MS = 1_000_000  # nanoseconds
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
@@ -139,7 +139,12 @@ class ModelSpec(_Strict):
 
     def file_names(self) -> list[str]:
         """The files that make the model, sorted; metrics and card are about it, not of it."""
-        return sorted([WEIGHTS_FILE, FUSE_FILE, *(encoder_file(name) for name in self.inputs)])
+        return sorted([WEIGHTS_FILE, FUSE_FILE, *(encoder_file(name) for name in self.inputs), *[ATTRIBUTE_FILE] * self.attributes])
+
+    @property
+    def attributes(self) -> bool:
+        """There is a graph that fuses every set of the inputs at once."""
+        return ATTRIBUTE_FILE in self.files
 
 
 def encoder_file(name: str) -> str:

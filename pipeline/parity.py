@@ -16,9 +16,11 @@ from operators.network import FusionNetwork
 from pipeline.backends.onnx import OnnxBackend
 from pipeline.model import Model
 from pipeline.model_spec import InputSpec, ModelSpec
+from pipeline.ports import Attributing
 
 LARGEST_ERROR = 1e-5  # float32 rounding over a dozen layers is about 1e-6
 _BATCHES = (1, 2, 7, 32)
+_SETS_IN = 27  # cases in which every set of inputs is tried: their number doubles with each input
 _Arrays = dict[str, NDArray[np.float32]]
 
 
@@ -48,12 +50,25 @@ def check_parity(network: FusionNetwork, model: Model, *, seed: int = 0) -> Pari
                 wanted = exact.encode(name, torch.tensor(batch), None if before is None else torch.tensor(before).double())
                 error = relative_error(backend.encode(name, batch, before), wanted.numpy())
                 errors.append((error, f"encode {name}", case))
-        for case, inputs, presence in fuse_cases(model.spec, rng):
+        cases = list(fuse_cases(model.spec, rng))
+        for number, (case, inputs, presence) in enumerate(cases):
             wanted = exact.fuse(_double(inputs), _double(presence))
             errors.append((relative_error(backend.fuse(inputs, presence), wanted.numpy()), "fuse", case))
+            if isinstance(backend, Attributing) and number % max(1, len(cases) // _SETS_IN) == 0:
+                error = relative_error(backend.coalitions(inputs, presence), _set_by_set(exact, inputs, presence))
+                errors.append((error, "attribute", case))
     worst, graph, case = max(errors)
     by_graph = {name: max(error for error, of, _ in errors if of == name) for name in dict.fromkeys(of for _, of, _ in errors)}
     return ParityReport(cases=len(errors), worst=worst, worst_case=f"{graph}, {case}", by_graph=by_graph)
+
+
+def _set_by_set(exact: FusionNetwork, inputs: _Arrays, presence: _Arrays) -> NDArray[np.float64]:
+    """(batch, 2 ** inputs, outputs): `fuse` itself, with the inputs that are not in a set taken away."""
+    rows = []
+    for row in range(1 << len(presence)):
+        kept = {name: there * np.float32(row >> bit & 1) for bit, (name, there) in enumerate(presence.items())}
+        rows.append(exact.fuse(_double(inputs), _double(kept)).numpy())
+    return np.stack(rows, axis=1)
 
 
 def encoder_cases(spec: InputSpec, rng: np.random.Generator) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -195,6 +195,15 @@ class Bucketed(Protocol):
     bucket: int
 
 
+@runtime_checkable
+class Attributing(Protocol):
+    """A backend that can also fuse every set of a window's inputs, for less than a batch of them costs."""
+
+    def coalitions(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """As `Backend.fuse` -> logits (batch, 2 ** inputs, outputs): row r has the inputs whose bit, in the model's order, is set in r."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatus:
     """What a person wants to know of one stream; counts are since the start of the run."""

@@ -2,6 +2,8 @@
 
     Head(layout, **options)                     options: plain numbers from model.yaml
     head(features, presence) -> logits          features[input]: (B, T, D); presence[input]: (B, T) of 0 or 1; logits: (B, outputs)
+    head.coalitions(features, presence)         only where it can share work: (B, 2 ** inputs, outputs), the logits of every set of inputs,
+                                                bit i of a row for the i-th of the layout; one that is absent in a window is in no row of it
 
 B windows, T steps of that input, D its embedding's length. A step with presence 0 holds no information: its features must not matter.
 An input that is missing altogether (presence all 0) is normal input, as is everything missing at once.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from operators.errors import ContractError
 from operators.fusion import Layout
@@ -53,3 +55,58 @@ class SyncHead(nn.Module):
         joined = self.join(torch.cat([*context.values(), *present, *agreement], dim=2))  # (B, T, W)
         parts = [self.pool(self.trunk(joined)), *(filled[name][:, 0] for name in self.single)]  # (B, 2 W), (B, W) each
         return self.read_out(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
+
+    def coalitions(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
+        """(B, 2 ** inputs, outputs), see `operators.fusion`; the row of all inputs is there too. Only the last layers see every row."""
+        filled = {name: fill(features[name], presence[name]) for name, fill in self.fill.items()}  # (B, T, W) each
+        pooled = self._pooled(filled, presence)  # (B, 1, 2 W) each
+        rows, bits = range(1 << len(filled)), {name: bit for bit, name in enumerate(filled)}
+        timed = [sum((row >> bits[name] & 1) << bit for bit, name in enumerate(self.names)) for row in rows]
+        parts = [torch.cat([pooled[chosen] for chosen in timed], dim=1)]  # (B, rows, 2 W)
+        for name in self.single:
+            kinds = self._null(name, 1).expand_as(filled[name]), filled[name]
+            parts.append(torch.cat([kinds[row >> bits[name] & 1] for row in rows], dim=1))  # (B, rows, W)
+        return self.read_out(torch.cat(parts, dim=2))  # type: ignore[no-any-return]
+
+    def _pooled(self, filled: dict[str, Tensor], presence: dict[str, Tensor]) -> list[Tensor]:
+        """(B, 1, 2 W) for every set of timed inputs; bit i of its number is the i-th of them.
+
+        A context is that of the input or that of its absence, computed once each, and so is agreement; the trunk sees each set once.
+        """
+        joined = self._joined(filled, presence)
+        # Without any input it is the same in every window: a constant, which engines compute when they load the graph.
+        none = self.pool(self.trunk(joined[0])).unsqueeze(1).expand(joined[-1].shape[0], -1, -1)
+        some = self.pool(self.trunk(torch.stack(joined[1:], dim=1).flatten(0, 1)))  # (B * sets, 2 W)
+        return [none, *some.reshape(-1, len(joined) - 1, some.shape[1]).split(1, dim=1)]
+
+    def _joined(self, filled: dict[str, Tensor], presence: dict[str, Tensor]) -> list[Tensor]:
+        """(B, T, W) for every set of timed inputs; for none of them (1, T, W).
+
+        The join is a sum: of what each input brings, there or not, and of what each pair does where both are there.
+        """
+        context = {name: block(filled[name]) for name, block in self.context.items()}  # (B, T, W) each
+        absent = {name: block(self._null(name, filled[name].shape[1])) for name, block in self.context.items()}  # (1, T, W) each
+        agreement = [
+            cast(LocalCorrelation, agree).product(context[a], context[b], presence[a], presence[b])  # (B, T, lags)
+            for agree, (a, b) in zip(self.agree, self.pairs, strict=True)
+        ]
+        count = len(self.names)
+        sizes = [self.join.out_features] * count + [1] * count + [pair.shape[-1] for pair in agreement]
+        shares = torch.split(self.join.weight, sizes, dim=1)
+        gone = [F.linear(absent[name], share) for name, share in zip(self.names, shares, strict=False)]
+        there = [F.linear(context[name], share) for name, share in zip(self.names, shares, strict=False)]
+        told = [presence[name].unsqueeze(-1) * share.squeeze(1) for name, share in zip(self.names, shares[count:], strict=False)]
+        agreed = [
+            F.linear(pair, loud.exp() * share) for pair, loud, share in zip(agreement, self.loudness, shares[2 * count :], strict=True)
+        ]
+        joined = []
+        for chosen in range(1 << count):
+            kept = [bit for bit in range(count) if chosen >> bit & 1]
+            terms = [there[bit] + told[bit] if bit in kept else gone[bit] for bit in range(count)]
+            terms += [pair for pair, bits in zip(agreed, combinations(range(count), 2), strict=True) if set(bits) <= set(kept)]
+            joined.append(sum(terms, self.join.bias))
+        return joined
+
+    def _null(self, name: str, steps: int) -> Tensor:
+        """(1, steps, W): an input that is not there."""
+        return cast(Fill, self.fill[name]).null.expand(1, steps, -1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from operators.errors import BackendUnavailable, EngineMismatch
 from pipeline.model import Model
-from pipeline.ports import Backend
+from pipeline.ports import Attributing, Backend
 
 NAMES = ("auto", "onnx", "int8", "torch", "tensorrt")
 _CPU = "onnx"  # the fastest on a CPU of those that need nothing but the default installation
@@ -31,6 +31,8 @@ class Fallback:
     def __init__(self, backend: Backend, refused: str, why: str) -> None:
         self._backend = backend
         self.name = f"{backend.name} ({refused} refused: {why})"
+        if isinstance(backend, Attributing):
+            self.coalitions = backend.coalitions
 
     def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         return self._backend.encode(stream, batch, before)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from operators.errors import BackendUnavailable
 from pipeline.backends.onnx import OnnxBackend
 from pipeline.model import Model
+from pipeline.ports import Attributing
 
 
 class Int8Backend:
@@ -28,6 +29,8 @@ class Int8Backend:
 
     def __init__(self, model: Model, *, threads: int = 1) -> None:
         self._backend = OnnxBackend(model, threads=threads, change=quantised)
+        if isinstance(self._backend, Attributing):
+            self.coalitions = self._backend.coalitions
 
     def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         return self._backend.encode(stream, batch, before)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from operators.errors import BackendError, BackendUnavailable, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
-from pipeline.model import FUSE_FILE, Model, before_name, encoder_file
+from pipeline.model import ATTRIBUTE_FILE, FUSE_FILE, Model, before_name, encoder_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -34,7 +34,11 @@ class OnnxBackend:
         self._fuse = _session(model, FUSE_FILE, threads, change)
         for name, session in self._encoders.items():
             _check_encoder(model, name, session)
-        _check_fuse(model, self._fuse)
+        _check_fuse(model, FUSE_FILE, self._fuse, (model.spec.outputs,))
+        if model.spec.attributes:
+            self._attribute = _session(model, ATTRIBUTE_FILE, threads, change)
+            _check_fuse(model, ATTRIBUTE_FILE, self._attribute, (1 << len(model.spec.inputs), model.spec.outputs))
+            self.coalitions = self._coalitions  # only then: see pipeline.ports.Attributing
 
     def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         check_packets(self._spec, stream, batch, before)
@@ -42,10 +46,17 @@ class OnnxBackend:
         return self._encoders[stream].run(None, feed)[0]  # type: ignore[no-any-return]
 
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self._fuse.run(None, self._feed(inputs, presence))[0]  # type: ignore[no-any-return]
+
+    def _coalitions(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self._attribute.run(None, self._feed(inputs, presence))[0]  # type: ignore[no-any-return]
+
+    def _feed(
+        self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.float32]]:
         check_fuse_arrays(self._spec, inputs, presence)
         feed = {name: inputs[name] for name in self._spec.inputs}
-        feed |= {f"{name}_presence": presence[name] for name in self._spec.inputs}
-        return self._fuse.run(None, feed)[0]  # type: ignore[no-any-return]
+        return feed | {f"{name}_presence": presence[name] for name in self._spec.inputs}
 
 
 def _session(model: Model, file: str, threads: int, change: Callable[[bytes], bytes]) -> InferenceSession:
@@ -78,12 +89,12 @@ def _check_encoder(model: Model, name: str, session: InferenceSession) -> None:
     _check_graph(model, encoder_file(name), session, wanted_in, wanted_out)
 
 
-def _check_fuse(model: Model, session: InferenceSession) -> None:
+def _check_fuse(model: Model, file: str, session: InferenceSession, given: tuple[int, ...]) -> None:
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, spec in model.spec.inputs.items():
         wanted[name] = ("float32", (spec.steps, spec.encoder.dim))
         wanted[f"{name}_presence"] = ("float32", (spec.steps,))
-    _check_graph(model, FUSE_FILE, session, wanted, [("float32", (model.spec.outputs,))])
+    _check_graph(model, file, session, wanted, [("float32", given)])
 
 
 def _check_graph(

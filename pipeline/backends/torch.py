@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from operators.errors import BackendUnavailable, ContractError, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
-from pipeline.engines.cuda_graphs import Bucketed, Call, Capture, capture, network_calls
+from pipeline.engines.cuda_graphs import Bucketed, Call, Capture, attribute_call, capture, network_calls
 from pipeline.engines.packing import Feed
 from pipeline.model import FUSE_FILE, WEIGHTS_FILE, Model, before_name, encoder_file
 
@@ -43,7 +43,11 @@ class TorchBackend:
             self.bucket = 32
             self._runs: Mapping[str, Run] = graphed(model, device="cuda", capture=capture)
         else:
-            self._runs = {file: eager(call) for file, call in network_calls(load_network(model), model.spec).items()}
+            network = load_network(model)
+            self._runs = {file: eager(call) for file, call in network_calls(network, model.spec).items()}
+            if model.spec.attributes:  # not on a GPU, where a batch of all sets costs about what a single row does
+                self._attribute = eager(attribute_call(network, model.spec))
+                self.coalitions = self._coalitions
 
     def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         check_packets(self._spec, stream, batch, before)
@@ -52,6 +56,10 @@ class TorchBackend:
     def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         check_fuse_arrays(self._spec, inputs, presence)
         return self._runs[FUSE_FILE]({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
+
+    def _coalitions(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        check_fuse_arrays(self._spec, inputs, presence)
+        return self._attribute({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
 
 
 def eager(call: Call) -> Run:

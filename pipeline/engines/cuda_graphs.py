@@ -39,7 +39,12 @@ class Call:
 def network_calls(network: FusionNetwork, spec: ModelSpec) -> dict[str, Call]:
     """File name of each exported graph -> the same by the network itself, with the same inputs."""
     calls = {encoder_file(name): _encode_call(network, spec, name) for name in spec.inputs}
-    return {**calls, FUSE_FILE: _fuse_call(network, spec)}
+    return {**calls, FUSE_FILE: _head_call(network.fuse, spec)}
+
+
+def attribute_call(network: FusionNetwork, spec: ModelSpec) -> Call:
+    """The network's `coalitions`, for a model that has a graph of them. Its rows are no vectors, so it is not for `Captured`."""
+    return _head_call(network.coalitions, spec)
 
 
 def _encode_call(network: FusionNetwork, spec: ModelSpec, name: str) -> Call:
@@ -48,14 +53,14 @@ def _encode_call(network: FusionNetwork, spec: ModelSpec, name: str) -> Call:
     return Call(inputs=inputs, width=part.encoder.dim, run=lambda given: network.encode(name, given[name], given.get(before)))
 
 
-def _fuse_call(network: FusionNetwork, spec: ModelSpec) -> Call:
+def _head_call(run_head: Callable[[dict[str, Tensor], dict[str, Tensor]], Tensor], spec: ModelSpec) -> Call:
     inputs: dict[str, tuple[tuple[int, ...], str]] = {}
     for name, part in spec.inputs.items():
         inputs[name] = ((part.steps, part.encoder.dim), "float32")
         inputs[f"{name}_presence"] = ((part.steps,), "float32")
 
     def run(given: Mapping[str, Tensor]) -> Tensor:
-        return network.fuse({name: given[name] for name in spec.inputs}, {name: given[f"{name}_presence"] for name in spec.inputs})
+        return run_head({name: given[name] for name in spec.inputs}, {name: given[f"{name}_presence"] for name in spec.inputs})
 
     return Call(inputs=inputs, width=spec.outputs, run=run)
 

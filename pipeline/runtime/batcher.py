@@ -12,11 +12,11 @@ from itertools import zip_longest
 
 import numpy as np
 
-from operators.attribution import coalitions
 from operators.errors import BackendError
 from operators.packet import Packet
 from operators.tensorize import packet_array
 from operators.window import AlignedWindow
+from pipeline.runtime.coalitions import Fusable, ask
 from pipeline.runtime.graphs import FUSE, Graphs, Vector
 from pipeline.runtime.inference import Inference, Inferred, Steps
 
@@ -24,8 +24,6 @@ MOST = 32
 """Windows in a batch: while one runs, nothing more urgent can begin."""
 BUSY = 0.5
 """Of the time: below it there is no need to save any by waiting for company."""
-
-Fusable = tuple[dict[str, Vector], dict[str, Vector]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,25 +145,18 @@ def _inferred(work: Work, logits: Vector, encode_ns: int, fuse_ns: int) -> Infer
 
 
 def _attributed(graphs: Graphs, works: Sequence[Work], fusable: Sequence[Fusable], made: Sequence[Inferred]) -> list[Inferred]:
-    """With the coalitions of those that asked, in one more batch."""
-    begun_ns = graphs.clock.now_ns()
-    asked = {index: coalitions(fusable[index][1]) for index, work in enumerate(works) if work.inference.attribute}
+    """With the coalitions of those that asked."""
+    asked = [index for index, work in enumerate(works) if work.inference.attribute]
     if not asked:
         return list(made)
-    units = [1 << len(names) for names, _ in asked.values()]
-    inputs = {
-        name: np.concatenate([np.repeat(fusable[index][0][name], unit, axis=0) for index, unit in zip(asked, units, strict=True)])
-        for name in graphs.inputs
-    }
-    presence = {name: np.concatenate([subsets[name] for _, subsets in asked.values()]) for name in graphs.inputs}
-    rows = graphs.fuse(inputs, presence, units)
-    if not np.isfinite(rows).all():
-        raise BackendError("the model's scores without some of the streams are not finite")
+    begun_ns = graphs.clock.now_ns()
+    answers = ask(graphs, [fusable[index] for index in asked])
     took_ns = graphs.clock.now_ns() - begun_ns
-    out, first = list(made), 0
-    for (index, (names, _)), unit in zip(asked.items(), units, strict=True):
-        out[index] = replace(made[index], present=names, coalitions=rows[first : first + unit], attribute_ns=took_ns)
-        first += unit
+    if not all(np.isfinite(rows).all() for _, rows in answers):
+        raise BackendError("the model's scores without some of the streams are not finite")
+    out = list(made)
+    for index, (present, rows) in zip(asked, answers, strict=True):
+        out[index] = replace(made[index], present=present, coalitions=rows, attribute_ns=took_ns)
     return out
 
 

@@ -6,6 +6,8 @@ together only where this engine was seen, when it was loaded, to give them the s
 any     at every size of BUCKETS its rows have the bits that they have alone: they go together, cut into those sizes and no others
 padded  only at one fixed size (`pipeline.ports.Bucketed`, engines on a GPU): always exactly so many rows, zeros behind the real ones
 one     at none: what belongs together, a packet, a window, the coalitions of a window, is run by itself
+
+The graph that fuses every set of a window's inputs, where there is one, always goes by the last: no decision hangs on it.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from numpy.typing import NDArray
 from operators.errors import BackendError
 from operators.tensorize import InputRule
 from pipeline.clock import Clock
-from pipeline.ports import Backend, Bucketed
+from pipeline.ports import Attributing, Backend, Bucketed
 
 Vector = NDArray[np.float32]
 Rule = Literal["any", "padded", "one"]
 Call = Callable[[Sequence[NDArray[Any]]], Vector]
 
-FUSE = "fuse"
-"""The name of the fusion graph among `rules`; an encoder's is that of its input, in `encode NAME`."""
+FUSE, ATTRIBUTE = "fuse", "attribute"
+"""Among `rules`: the fusion graph, and the one that fuses every set of inputs. An encoder is `encode` and the name of its input."""
 BUCKETS = (1, 2, 4, 8, 16, 32)
 TRIES = 5
 PAYS = 2.0
@@ -60,12 +62,19 @@ class Graphs:
             encoder(name): self._rule(self._encode_call(name), _draw(rule, rng)) for name, rule in self.inputs.items()
         }
         self.rules[FUSE] = self._rule(self._fuse_call, self._draw_windows(rng))
+        if self.shares:
+            self.rules[ATTRIBUTE], self.batches[ATTRIBUTE] = "one", Counter()
         self.costs_ns = {asked: self._cost_ns(1, asked) for asked in (False, True)}
         self._eight_ns = max(self._cost_ns(8, False), self.costs_ns[False])
         self._scale = 1.0
 
     def input_rules(self) -> Mapping[str, InputRule]:
         return self.inputs
+
+    @property
+    def shares(self) -> bool:
+        """There is a graph for every set of a window's inputs, so they need not go through `fuse` as a batch."""
+        return isinstance(self.backend, Attributing)
 
     @property
     def pays(self) -> bool:
@@ -93,6 +102,12 @@ class Graphs:
         arrays = [*(inputs[name] for name in self.inputs), *(presence[name] for name in self.inputs)]
         return self._run(FUSE, FUSE, self._fuse_call, arrays, units)
 
+    def coalitions(self, inputs: Mapping[str, Vector], presence: Mapping[str, Vector]) -> Vector:
+        """One window, as for `fuse` -> (2 ** inputs, outputs), bit i of a row for the i-th input. Only where it `shares`."""
+        arrays = [*(inputs[name] for name in self.inputs), *(presence[name] for name in self.inputs)]
+        made: Vector = self._run(ATTRIBUTE, ATTRIBUTE, self._coalitions_call, arrays, [1])[0]
+        return made
+
     def sizes(self, graph: str, units: Sequence[int]) -> list[int]:
         """How so many rows are cut into batches."""
         rule = self.rules[graph]
@@ -118,8 +133,15 @@ class Graphs:
         return lambda arrays: self.backend.encode(name, *arrays)
 
     def _fuse_call(self, arrays: Sequence[NDArray[Any]]) -> Vector:
+        return self.backend.fuse(*self._named(arrays))
+
+    def _coalitions_call(self, arrays: Sequence[NDArray[Any]]) -> Vector:
+        assert isinstance(self.backend, Attributing)  # noqa: S101 - it `shares`
+        return self.backend.coalitions(*self._named(arrays))
+
+    def _named(self, arrays: Sequence[NDArray[Any]]) -> tuple[dict[str, Vector], dict[str, Vector]]:
         names, count = list(self.inputs), len(self.inputs)
-        return self.backend.fuse(dict(zip(names, arrays[:count], strict=True)), dict(zip(names, arrays[count:], strict=True)))
+        return dict(zip(names, arrays[:count], strict=True)), dict(zip(names, arrays[count:], strict=True))
 
     def _bucket(self) -> int:
         return self.backend.bucket if isinstance(self.backend, Bucketed) else 1
@@ -163,7 +185,9 @@ class Graphs:
             zeros = [np.repeat(array, windows, axis=0) for array in _zeros(rule)]
             self._timed(encoder(name), self._encode_call(name), zeros)
         self._timed(FUSE, self._fuse_call, self._blank_windows(windows))
-        if coalitions:
+        if coalitions and self.shares:
+            self._coalitions_call(self._blank_windows(1))
+        elif coalitions:
             self._fuse_call(self._blank_windows(1 << len(self.inputs)))
         return self.clock.now_ns() - begun_ns
 

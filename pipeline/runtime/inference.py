@@ -37,7 +37,7 @@ class Inferred:
 class Inference:
     """A session's cache of embeddings; keep_ns: how far back a later (revised) window may reach.
 
-    attribute: also ask what would have been said without some of the streams, for every set of them, in one more batch.
+    attribute: also ask what would have been said without some of the streams, for every set of them.
     """
 
     def __init__(self, graphs: Graphs, keep_ns: int = 0, *, attribute: bool = False) -> None:

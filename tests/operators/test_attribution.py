@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.attribution import attribution, coalitions, gaps, shapley
+from operators.attribution import attribution, coalitions, gaps, rows_of, shapley
 from operators.errors import ContractError
 
 GAMES = st.integers(0, 4).flatmap(lambda n: st.lists(st.floats(-50, 50), min_size=1 << n, max_size=1 << n))
@@ -65,3 +65,9 @@ def test_too_many_streams_and_a_game_that_is_not_whole_are_refused():
         coalitions({str(n): np.ones((1, 1), np.float32) for n in range(9)})
     with pytest.raises(ContractError, match="all 2 \\*\\* n coalitions, got 3"):
         shapley(np.zeros(3))
+
+
+def test_the_rows_of_the_streams_that_are_there_are_found_among_those_of_all_sets():
+    assert rows_of(["a", "b", "c"], ["a", "b", "c"]) == list(range(8))
+    assert rows_of(["a", "c"], ["a", "b", "c"]) == [0, 1, 4, 5]
+    assert rows_of([], ["a", "b"]) == [0]
