@@ -24,6 +24,8 @@ GENTLE = 0.02
 """Of the figure that is made largest: what a whole logit of offset must be worth."""
 STRICT = 10.0
 """What accuracy below its floor costs, in mean recall."""
+NEVER = -6.0
+"""Added to the logit of a label that has no meaning: what it speaks of is not there."""
 FEWEST = 20
 """Decisions of a label in a kind of scene, to count."""
 
@@ -70,20 +72,37 @@ class _Windows:
         return float(recall - STRICT * lacks)
 
 
-def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None = None, *, cost: float) -> Offsets:
+def unsaid(needs: Mapping[str, str], labels: Sequence[str], inputs: Sequence[str]) -> Offsets:
+    """Rows that put a label out of reach wherever the input is missing that it speaks of, also where nothing is there at all.
+
+    needs: label -> input
+    """
+    made: Offsets = {}
+    for size in range(len(inputs) if needs else 0):
+        for keep in combinations(inputs, size):
+            row = [NEVER if label in needs and needs[label] not in keep else 0.0 for label in labels]
+            if any(row):
+                made[keep] = row
+    return made
+
+
+def fit_offsets(
+    engine: Engine, segments: Sequence[Segment], labels: int | None = None, *, cost: float, given: Offsets | None = None
+) -> Offsets:
     """The offsets with which the mean recall of the labels is highest on these segments, by pattern of presence.
 
     It is the mean over the kinds of scene (`Segment.condition`) of sessions without added noise (`Segment.level`), so that a kind of which
     there is much does not draw the line for all. It may cost, of all sessions, `cost` of the accuracy without offsets; and in no level of
     noise may accuracy, or average precision of a label, be below that of the best single stream of those that are kept. A whole logit must
     be worth GENTLE. None where no kind of scene has two labels with FEWEST decisions.
+    given: rows that are what they are, and come back too.
     """
     encoded = Encoded(engine, segments, labels=labels, every=2)
     there = encoded.present()
     alone = {name: encoded.score((name,)) for name in there}
-    found: Offsets = {}
+    found: Offsets = dict(given or {})
     for size in range(min(2, len(there)), len(there) + 1):
-        for keep in combinations(there, size):
+        for keep in (keep for keep in combinations(there, size) if keep not in found):
             scored = encoded.score(keep)
             levels = np.array([segment.level for segment in segments])[scored.session]
             here = np.logical_and.reduce([there[name] for name in keep])
