@@ -83,7 +83,7 @@ def train(
     offsets = unsaid(config.loop.needs, labels, list(config.model.inputs))
     if config.loop.even_recall is not None:
         offsets = fit_offsets(engine, validation, len(labels), cost=config.loop.even_recall, given=offsets)
-    if offsets:
+    if offsets or config.loop.even_recall is not None:
         network.set_offsets(offsets, layout_of(config.model.model_dump()).outputs)
         console.print(told(offsets, labels))
     temperature = fit_temperature(engine, plain, len(labels))
