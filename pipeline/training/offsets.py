@@ -9,7 +9,7 @@ it cannot tell all labels apart, and what would be fitted is how frequent they a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -95,14 +95,14 @@ def fit_offsets(
     there is much does not draw the line for all. It may cost, of all sessions, `cost` of the accuracy without offsets; and in no level of
     noise may accuracy, or average precision of a label, be below that of the best single stream of those that are kept. A whole logit must
     be worth GENTLE. None where no kind of scene has two labels with FEWEST decisions.
-    given: rows that are what they are, and come back too.
+    given: rows to begin with (`unsaid`): what is out of reach in them stays so, and all of them come back.
     """
     encoded = Encoded(engine, segments, labels=labels, every=2)
     there = encoded.present()
-    alone = {name: encoded.score((name,)) for name in there}
     found: Offsets = dict(given or {})
+    alone = {name: _moved(encoded.score((name,)), there[name], found.get((name,)), found.get(())) for name in there}
     for size in range(min(2, len(there)), len(there) + 1):
-        for keep in (keep for keep in combinations(there, size) if keep not in found):
+        for keep in combinations(there, size):
             scored = encoded.score(keep)
             levels = np.array([segment.level for segment in segments])[scored.session]
             here = np.logical_and.reduce([there[name] for name in keep])
@@ -114,7 +114,8 @@ def fit_offsets(
             for fewer, row in found.items():
                 if set(fewer) < set(keep):
                     logits[np.logical_and.reduce([there[name] == (name in fewer) for name in keep])] += row
-            found[keep] = _fitted(_Windows(logits=logits, label=scored.label, here=here, kinds=kinds, floors=floors), cost).tolist()
+            windows = _Windows(logits=logits, label=scored.label, here=here, kinds=kinds, floors=floors)
+            found[keep] = _fitted(windows, np.array(found.get(keep, [0.0] * logits.shape[1])), cost).tolist()
     return found
 
 
@@ -151,18 +152,25 @@ def _logits(scored: Scored) -> NDArray[np.float64]:
     return np.asarray(np.log(np.maximum(scored.scores, 1e-12)))
 
 
-def _fitted(windows: _Windows, cost: float) -> Row:
-    none = np.zeros(windows.logits.shape[1])
-    least = windows.accuracy(none) - cost
-    return _climb(lambda offsets: windows.even(offsets, least), none, windows.label[windows.here])
+def _moved(scored: Scored, there: Mask, row: Sequence[float] | None, nowhere: Sequence[float] | None) -> Scored:
+    """The scores with these offsets: where the stream is there, and where nothing is."""
+    offsets = np.where(there[:, None], 0.0 if row is None else row, 0.0 if nowhere is None else nowhere)
+    return replace(scored, scores=softmax(_logits(scored) + offsets))
 
 
-def _climb(quality: Callable[[Row], float], offsets: Row, label: NDArray[np.int64]) -> Row:
-    """Ascent until no move makes it better; labels that are not met stay at 0, as the first does.
+def _fitted(windows: _Windows, given: Row, cost: float) -> Row:
+    """given: where it begins; a label that is out of reach there stays so."""
+    least = windows.accuracy(given) - cost
+    met = np.unique(windows.label[windows.here])
+    return _climb(lambda offsets: windows.even(offsets, least), given, met[(met > 0) & (given[met] != NEVER)])
+
+
+def _climb(quality: Callable[[Row], float], offsets: Row, free: NDArray[np.int64]) -> Row:
+    """Ascent until no move makes it better; labels that are not free stay as they are.
 
     A move is one label's offset to any of TRIES, or two labels' by a little: along the edge of what accuracy allows, one alone is stuck.
     """
-    unit = np.eye(len(offsets))[np.unique(label[label > 0])]
+    unit = np.eye(len(offsets))[free]
     pairs = [x * one + y * other for one, other in combinations(unit, 2) for x in NEAR for y in NEAR]
 
     def worth(tried: Row) -> float:

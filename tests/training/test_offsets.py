@@ -233,11 +233,12 @@ def test_a_label_that_needs_an_input_is_out_of_reach_in_every_pattern_without_it
     assert unsaid({}, ["silent", "speaking"], INPUTS) == {}
 
 
-def test_rows_that_are_given_are_not_fitted_but_hold_for_what_is():
+def test_what_is_out_of_reach_stays_so_while_the_other_labels_are_fitted():
     parts = [segment(np.random.default_rng(seed)) for seed in range(8)]
-    given = {("a",): [0.0, NEVER, 0.0]}
+    given = {(): [0.0, 0.0, NEVER], ("a",): [0.0, 0.0, NEVER], PAIR: [0.0, 0.0, NEVER]}
     made = fit_offsets(Shy(a_b=0.8), parts, cost=1.0, given=given)
-    assert made[("a",)] == given[("a",)]
+    assert {keep: row for keep, row in made.items() if keep != PAIR} == {(): given[()], ("a",): given[("a",)]}
+    assert made[PAIR][2] == NEVER
     assert made[PAIR][1] > 0
 
 
