@@ -27,7 +27,7 @@ from pipeline.training.faults import Faults
 from pipeline.training.feed import Mix, ahead
 from pipeline.training.loop import Epoch, Feed, History, LoopConfig, fit
 from pipeline.training.network import InTraining, begin_with, normalise
-from pipeline.training.offsets import fit_offsets, told
+from pipeline.training.offsets import fit_offsets, told, unsaid
 from pipeline.training.own import own_class
 from pipeline.training.segment import Cutter, Segment
 from pipeline.training.session import Split
@@ -80,8 +80,10 @@ def train(
     minutes = (clock.now_ns() - begun_ns) / 60e9
     engine = InTraining(network)
     labels, also = list(config.model.labels), questions(config.model)
+    offsets = unsaid(config.loop.needs, labels, list(config.model.inputs))
     if config.loop.even_recall is not None:
-        offsets = fit_offsets(engine, validation, len(labels), cost=config.loop.even_recall)
+        offsets = fit_offsets(engine, validation, len(labels), cost=config.loop.even_recall, given=offsets)
+    if offsets or config.loop.even_recall is not None:
         network.set_offsets(offsets, layout_of(config.model.model_dump()).outputs)
         console.print(told(offsets, labels))
     temperature = fit_temperature(engine, plain, len(labels))

@@ -111,8 +111,13 @@ class Training:
             raise self.fail(
                 ("loop", "epochs"), "is 0, and there is no `start`", "name a model whose weights are kept, or train some epochs"
             )
-        if loop.even_recall is not None and inputs > MOST_INPUTS:
-            raise self.fail(("loop", "even_recall"), f"takes at most {MOST_INPUTS} inputs, got {inputs}", "leave it out")
+        for key in ("even_recall", "needs"):
+            if getattr(loop, key) and inputs > MOST_INPUTS:
+                raise self.fail(("loop", key), f"takes at most {MOST_INPUTS} inputs, got {inputs}", "leave it out")
+        for label, name in loop.needs.items():
+            if label not in self.config.model.labels or name not in self.config.model.inputs:
+                known = f"labels {', '.join(self.config.model.labels)}; inputs {', '.join(self.config.model.inputs)}"
+                raise self.fail(("loop", "needs", label), f"wants a label and the input that it needs, got {label}: {name}", known)
 
     def _model_of(self, start: str) -> Model:
         try:

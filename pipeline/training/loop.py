@@ -53,9 +53,7 @@ class LoopConfig(BaseModel):
     warm_up: Share = Field(0.1, description="part of all steps")
     label_smoothing: Share = 0.02
     patience: int = Field(4, ge=1, description="epochs without a better validation before it ends")
-    keep: Literal["best", "last"] = Field(
-        "best", description="last: where validation cannot tell, its labels known to the features"
-    )
+    keep: Literal["best", "last"] = Field("best", description="last: where validation cannot tell, its labels known to the features")
     sync: float = Field(0.0, ge=0, description="weight of the loss that lips and voice agree at no delay")
     sync_label: str | None = Field(None, description="the label of the hops in which they do")
     sync_steps: int = Field(0, ge=0, description="steps before the first epoch that descend this loss alone")
@@ -69,6 +67,7 @@ class LoopConfig(BaseModel):
         "the number is the share of accuracy that it may cost",
     )
     device: Device = Field("auto", description="auto: cuda where torch finds it, else cpu")
+    needs: dict[str, str] = Field(default_factory=dict, description="label -> the input that it speaks of: without it, it is never said")
     bfloat16: bool = Field(False, description="compute in bfloat16 where it is safe: faster on a GPU, and on a CPU that has it")
     threads: int = Field(2, ge=1, description="of each process")
     deadline_share: Share = Field(0.3, description="sessions that arrive with delays and are cut off at a deadline")

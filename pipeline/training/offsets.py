@@ -9,7 +9,7 @@ it cannot tell all labels apart, and what would be fitted is how frequent they a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -24,6 +24,8 @@ GENTLE = 0.02
 """Of the figure that is made largest: what a whole logit of offset must be worth."""
 STRICT = 10.0
 """What accuracy below its floor costs, in mean recall."""
+NEVER = -6.0
+"""Added to the logit of a label that has no meaning: what it speaks of is not there."""
 FEWEST = 20
 """Decisions of a label in a kind of scene, to count."""
 
@@ -70,18 +72,35 @@ class _Windows:
         return float(recall - STRICT * lacks)
 
 
-def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None = None, *, cost: float) -> Offsets:
+def unsaid(needs: Mapping[str, str], labels: Sequence[str], inputs: Sequence[str]) -> Offsets:
+    """Rows that put a label out of reach wherever the input is missing that it speaks of, also where nothing is there at all.
+
+    needs: label -> input
+    """
+    made: Offsets = {}
+    for size in range(len(inputs) if needs else 0):
+        for keep in combinations(inputs, size):
+            row = [NEVER if label in needs and needs[label] not in keep else 0.0 for label in labels]
+            if any(row):
+                made[keep] = row
+    return made
+
+
+def fit_offsets(
+    engine: Engine, segments: Sequence[Segment], labels: int | None = None, *, cost: float, given: Offsets | None = None
+) -> Offsets:
     """The offsets with which the mean recall of the labels is highest on these segments, by pattern of presence.
 
     It is the mean over the kinds of scene (`Segment.condition`) of sessions without added noise (`Segment.level`), so that a kind of which
     there is much does not draw the line for all. It may cost, of all sessions, `cost` of the accuracy without offsets; and in no level of
     noise may accuracy, or average precision of a label, be below that of the best single stream of those that are kept. A whole logit must
     be worth GENTLE. None where no kind of scene has two labels with FEWEST decisions.
+    given: rows to begin with (`unsaid`): what is out of reach in them stays so, and all of them come back.
     """
     encoded = Encoded(engine, segments, labels=labels, every=2)
     there = encoded.present()
-    alone = {name: encoded.score((name,)) for name in there}
-    found: Offsets = {}
+    found: Offsets = dict(given or {})
+    alone = {name: _moved(encoded.score((name,)), there[name], found.get((name,)), found.get(())) for name in there}
     for size in range(min(2, len(there)), len(there) + 1):
         for keep in combinations(there, size):
             scored = encoded.score(keep)
@@ -95,7 +114,8 @@ def fit_offsets(engine: Engine, segments: Sequence[Segment], labels: int | None 
             for fewer, row in found.items():
                 if set(fewer) < set(keep):
                     logits[np.logical_and.reduce([there[name] == (name in fewer) for name in keep])] += row
-            found[keep] = _fitted(_Windows(logits=logits, label=scored.label, here=here, kinds=kinds, floors=floors), cost).tolist()
+            windows = _Windows(logits=logits, label=scored.label, here=here, kinds=kinds, floors=floors)
+            found[keep] = _fitted(windows, np.array(found.get(keep, [0.0] * logits.shape[1])), cost).tolist()
     return found
 
 
@@ -132,18 +152,25 @@ def _logits(scored: Scored) -> NDArray[np.float64]:
     return np.asarray(np.log(np.maximum(scored.scores, 1e-12)))
 
 
-def _fitted(windows: _Windows, cost: float) -> Row:
-    none = np.zeros(windows.logits.shape[1])
-    least = windows.accuracy(none) - cost
-    return _climb(lambda offsets: windows.even(offsets, least), none, windows.label[windows.here])
+def _moved(scored: Scored, there: Mask, row: Sequence[float] | None, nowhere: Sequence[float] | None) -> Scored:
+    """The scores with these offsets: where the stream is there, and where nothing is."""
+    offsets = np.where(there[:, None], 0.0 if row is None else row, 0.0 if nowhere is None else nowhere)
+    return replace(scored, scores=softmax(_logits(scored) + offsets))
 
 
-def _climb(quality: Callable[[Row], float], offsets: Row, label: NDArray[np.int64]) -> Row:
-    """Ascent until no move makes it better; labels that are not met stay at 0, as the first does.
+def _fitted(windows: _Windows, given: Row, cost: float) -> Row:
+    """given: where it begins; a label that is out of reach there stays so."""
+    least = windows.accuracy(given) - cost
+    met = np.unique(windows.label[windows.here])
+    return _climb(lambda offsets: windows.even(offsets, least), given, met[(met > 0) & (given[met] != NEVER)])
+
+
+def _climb(quality: Callable[[Row], float], offsets: Row, free: NDArray[np.int64]) -> Row:
+    """Ascent until no move makes it better; labels that are not free stay as they are.
 
     A move is one label's offset to any of TRIES, or two labels' by a little: along the edge of what accuracy allows, one alone is stuck.
     """
-    unit = np.eye(len(offsets))[np.unique(label[label > 0])]
+    unit = np.eye(len(offsets))[free]
     pairs = [x * one + y * other for one, other in combinations(unit, 2) for x in NEAR for y in NEAR]
 
     def worth(tried: Row) -> float:

@@ -11,7 +11,7 @@ from pipeline.backends.torch import load_network
 from pipeline.export import save_model
 from pipeline.model import load_model, parse_spec
 from pipeline.training.network import begin_with
-from pipeline.training.offsets import _Floor, _lacking, fit_offsets, told
+from pipeline.training.offsets import NEVER, _Floor, _lacking, fit_offsets, told, unsaid
 from pipeline.training.segment import Segment
 
 PAIR = ("a", "b")
@@ -224,3 +224,25 @@ def test_offsets_for_another_number_of_inputs_are_no_weights_of_this_network(net
     for wrong in (torch.zeros(4, 3), torch.zeros(8), torch.zeros(())):
         with pytest.raises(RuntimeError, match="size mismatch for offsets"):
             network.load_state_dict({**network.state_dict(), "offsets": wrong})
+
+
+def test_a_label_that_needs_an_input_is_out_of_reach_in_every_pattern_without_it():
+    made = unsaid({"speaking": "video"}, ["silent", "speaking", "voice-off"], INPUTS)
+    row = [0.0, NEVER, 0.0]
+    assert made == {(): row, ("audio",): row, ("text",): row, ("audio", "text"): row}
+    assert unsaid({}, ["silent", "speaking"], INPUTS) == {}
+
+
+def test_what_is_out_of_reach_stays_so_while_the_other_labels_are_fitted():
+    parts = [segment(np.random.default_rng(seed)) for seed in range(8)]
+    given = {(): [0.0, 0.0, NEVER], ("a",): [0.0, 0.0, NEVER], PAIR: [0.0, 0.0, NEVER]}
+    made = fit_offsets(Shy(a_b=0.8), parts, cost=1.0, given=given)
+    assert {keep: row for keep, row in made.items() if keep != PAIR} == {(): given[()], ("a",): given[("a",)]}
+    assert made[PAIR][2] == NEVER
+    assert made[PAIR][1] > 0
+
+
+def test_where_nothing_is_there_the_label_that_needs_an_input_is_not_said_either():
+    network = build_network(tiny_spec())
+    network.set_offsets(unsaid({"speaking": "video"}, ["silent", "speaking", "voice-off"], INPUTS), 3)
+    assert network.offsets[0].tolist() == [0.0, NEVER, 0.0]

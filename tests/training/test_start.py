@@ -98,6 +98,7 @@ def test_no_epoch_leaves_the_weights_and_fits_offsets_and_temperature(tmp_path):
         (", epochs: 0", "loop.epochs: is 0, and there is no `start`"),
         (", even_recall: true", r"loop.even_recall: .*got true"),
         (", even_recall: 1.5", "loop.even_recall: .*got 1.5"),
+        (", needs: {high: c}", "loop.needs.high: wants a label and the input that it needs, got high: c; labels low, high; inputs a, b"),
     ],
 )
 def test_what_the_loop_cannot_do_is_a_mistake_at_its_line(tmp_path, loop, problem):
