@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.attribution import MOST_STREAMS
 from operators.errors import BackendError
 from operators.tensorize import InputRule
 from pipeline.clock import Clock
@@ -187,7 +188,7 @@ class Graphs:
         self._timed(FUSE, self._fuse_call, self._blank_windows(windows))
         if coalitions and self.shares:
             self._coalitions_call(self._blank_windows(1))
-        elif coalitions:
+        elif coalitions and len(self.inputs) <= MOST_STREAMS:  # for more it may not be asked
             self._fuse_call(self._blank_windows(1 << len(self.inputs)))
         return self.clock.now_ns() - begun_ns
 
