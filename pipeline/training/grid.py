@@ -87,7 +87,7 @@ class GridScenes:
             yield from self.suite(split, suite, count=8 if split == "validation" else 35)
         for snr_db in self._levels if split == "validation" else ():
             for suite in SUITES:
-                yield from (replace(made, level=f"{snr_db:g} dB") for made in self.suite(split, suite, count=8, snr_db=snr_db))
+                yield from (replace(made, level=f"{snr_db:g} dB") for made in self.suite(split, suite, count=24, snr_db=snr_db))
 
     def suite(self, split: Split, suite: Suite, *, count: int, snr_db: float | None = None) -> Iterator[LabelledSession]:
         """`count` sessions of a kind, about 12 s each, the same at every call; without augmentation, at the given level of babble."""
