@@ -159,10 +159,15 @@ def _moved(scored: Scored, there: Mask, row: Sequence[float] | None, nowhere: Se
 
 
 def _fitted(windows: _Windows, given: Row, cost: float) -> Row:
-    """given: where it begins; a label that is out of reach there stays so."""
+    """given: where it begins. A label out of reach there stays so and moves with the others, so that windows keep their order by it."""
     least = windows.accuracy(given) - cost
     met = np.unique(windows.label[windows.here])
-    return _climb(lambda offsets: windows.even(offsets, least), given, met[(met > 0) & (given[met] != NEVER)])
+    free, never = met[(met > 0) & (given[met] != NEVER)], given == NEVER
+
+    def whole(offsets: Row) -> Row:
+        return np.where(never, NEVER + (offsets[free].mean() if free.size else 0.0), offsets)
+
+    return whole(_climb(lambda offsets: windows.even(whole(offsets), least), np.where(never, 0.0, given), free))
 
 
 def _climb(quality: Callable[[Row], float], offsets: Row, free: NDArray[np.int64]) -> Row:
