@@ -4,39 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from operators.errors import BackendError
-from pipeline.backends.checks import check_fuse_arrays, check_packets
-from pipeline.backends.torch import Run
 from pipeline.engines.cuda_graphs import Call
 from pipeline.engines.packing import Feed
-from pipeline.model import FUSE_FILE, Model, ModelSpec, before_name, encoder_file
+from pipeline.model import FUSE_FILE, Model, before_name, encoder_file
 from pipeline.ports import Backend
 
 WARM_UPS = 20
 Figures = dict[str, float]
-
-
-class Runs:
-    """A backend of one run a graph, which refuses what the others refuse: what that costs is in all figures."""
-
-    name = "runs"
-
-    def __init__(self, spec: ModelSpec, runs: Mapping[str, Run]) -> None:
-        self._spec, self._runs = spec, runs
-
-    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        check_packets(self._spec, stream, batch, before)
-        return self._runs[encoder_file(stream)]({stream: batch} if before is None else {stream: batch, before_name(stream): before})
-
-    def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        check_fuse_arrays(self._spec, inputs, presence)
-        return self._runs[FUSE_FILE]({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
 
 
 def compiled(call: Call) -> Call:

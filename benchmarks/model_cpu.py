@@ -26,10 +26,10 @@ import onnxruntime
 import torch
 
 from benchmarks.machine import markdown, where_and_when
-from benchmarks.model_calls import Runs, call_name, cell, compiled, first_answer, made, random_feed, timed
+from benchmarks.model_calls import call_name, cell, compiled, first_answer, made, random_feed, timed
 from operators.network import build_network
 from pipeline.backends import make_backend
-from pipeline.backends.torch import eager, load_network
+from pipeline.backends.torch import Runs, eager, load_network
 from pipeline.engines.cuda_graphs import Call, network_calls
 from pipeline.export import save_model
 from pipeline.model import FUSE_FILE, Model, load_model, parse_spec

@@ -25,10 +25,10 @@ from typing import Any
 import torch
 
 from benchmarks.machine import markdown, where_and_when
-from benchmarks.model_calls import Runs, ask, call_name, cell, compiled, first_answer, made, one_line, random_feed, timed
+from benchmarks.model_calls import ask, call_name, cell, compiled, first_answer, made, one_line, random_feed, timed
 from operators.errors import BackendError, BackendUnavailable
 from pipeline.backends.tensorrt import TensorrtBackend
-from pipeline.backends.torch import TorchBackend, load_network
+from pipeline.backends.torch import Runs, TorchBackend, load_network
 from pipeline.engines.cuda_graphs import Call, Captured, Work, exact, network_calls
 from pipeline.engines.gpu import Gpu, find_gpu
 from pipeline.engines.packing import BUCKETS, row_count

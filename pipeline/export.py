@@ -25,6 +25,7 @@ from operators.errors import BackendUnavailable, EngineMismatch
 from operators.network import FusionNetwork
 from pipeline.model import ATTRIBUTE_FILE, FUSE_FILE, SPEC_FILE, WEIGHTS_FILE, Model, ModelSpec, before_name, encoder_file, load_model
 from pipeline.parity import LARGEST_ERROR, ParityReport, check_parity
+from pipeline.weights import read_weights
 
 OPSET = 18
 _DTYPES = {"uint8": torch.uint8, "int64": torch.int64, "float32": torch.float32, "float64": torch.float64}
@@ -214,7 +215,7 @@ def model_card(model: Model, card: str, report: ParityReport) -> str:
     """README.md: the given text, then what the files themselves say."""
     spec = model.spec
     sizes = {name: len(model.read(name)) for name in spec.file_names()}
-    weights = safetensors.torch.load(model.read(WEIGHTS_FILE))
+    weights = read_weights(model)
     lines = [
         f"# {spec.name} {spec.version}",
         "",

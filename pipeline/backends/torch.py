@@ -15,7 +15,7 @@ from operators.errors import BackendUnavailable, ContractError, EngineMismatch
 from pipeline.backends.checks import check_fuse_arrays, check_packets
 from pipeline.engines.cuda_graphs import Bucketed, Call, Capture, attribute_call, capture, network_calls
 from pipeline.engines.packing import Feed
-from pipeline.model import FUSE_FILE, WEIGHTS_FILE, Model, before_name, encoder_file
+from pipeline.model import FUSE_FILE, WEIGHTS_FILE, Model, ModelSpec, before_name, encoder_file
 
 if TYPE_CHECKING:
     from operators.network import FusionNetwork
@@ -23,7 +23,24 @@ if TYPE_CHECKING:
 Run = Callable[[Feed], NDArray[np.float32]]
 
 
-class TorchBackend:
+class Runs:
+    """A backend of one run a graph, by its file's name; refuses what the others refuse."""
+
+    name = "runs"
+
+    def __init__(self, spec: ModelSpec, runs: Mapping[str, Run]) -> None:
+        self._spec, self._runs = spec, runs
+
+    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        check_packets(self._spec, stream, batch, before)
+        return self._runs[encoder_file(stream)]({stream: batch} if before is None else {stream: batch, before_name(stream): before})
+
+    def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        check_fuse_arrays(self._spec, inputs, presence)
+        return self._runs[FUSE_FILE]({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
+
+
+class TorchBackend(Runs):
     """`threads` is PyTorch's own count, of the CPU, and holds for the whole process.
 
     bucket: only on a GPU, where batches up to it cost about the same.
@@ -38,24 +55,15 @@ class TorchBackend:
         except ImportError as error:
             raise BackendUnavailable(f"the torch backend needs PyTorch ({error}); pip install torch") from None
         torch.set_num_threads(threads)
-        self._spec = model.spec
         if torch.cuda.is_available():
             self.bucket = 32
-            self._runs: Mapping[str, Run] = graphed(model, device="cuda", capture=capture)
+            super().__init__(model.spec, graphed(model, device="cuda", capture=capture))
         else:
             network = load_network(model)
-            self._runs = {file: eager(call) for file, call in network_calls(network, model.spec).items()}
+            super().__init__(model.spec, {file: eager(call) for file, call in network_calls(network, model.spec).items()})
             if model.spec.attributes:  # not on a GPU, where a batch of all sets costs about what a single row does
                 self._attribute = eager(attribute_call(network, model.spec))
                 self.coalitions = self._coalitions
-
-    def encode(self, stream: str, batch: NDArray[Any], before: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        check_packets(self._spec, stream, batch, before)
-        return self._runs[encoder_file(stream)]({stream: batch} if before is None else {stream: batch, before_name(stream): before})
-
-    def fuse(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        check_fuse_arrays(self._spec, inputs, presence)
-        return self._runs[FUSE_FILE]({**inputs, **{f"{name}_presence": there for name, there in presence.items()}})
 
     def _coalitions(self, inputs: Mapping[str, NDArray[np.float32]], presence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         check_fuse_arrays(self._spec, inputs, presence)
@@ -87,13 +95,13 @@ def graphed(model: Model, *, device: str, capture: Capture) -> Mapping[str, Run]
 def load_network(model: Model) -> FusionNetwork:
     """The model's network with its weights, ready to run (eval mode). Raises EngineMismatch where weights and model.yaml disagree."""
     import safetensors
-    import safetensors.torch
 
     from operators.network import build_network
+    from pipeline.weights import read_weights
 
     try:
         network = build_network(model.spec)
-        network.load_state_dict(safetensors.torch.load(model.read(WEIGHTS_FILE)))
+        network.load_state_dict(read_weights(model))
     except (ContractError, RuntimeError, safetensors.SafetensorError) as error:  # RuntimeError: names or shapes differ
         raise EngineMismatch(f"model {model.name}: {WEIGHTS_FILE} does not fit model.yaml: {' '.join(str(error).split())[:300]}") from None
     return network.eval()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
@@ -14,8 +13,8 @@ from operators.encoders import FrameCNN
 from operators.errors import ConfigError
 from operators.network import FusionNetwork
 from pipeline.model import Model
-from pipeline.model_spec import WEIGHTS_FILE
 from pipeline.training.segment import Segment
+from pipeline.weights import read_weights
 
 
 class InTraining:
@@ -45,7 +44,7 @@ def begin_with(network: FusionNetwork, model: Model) -> None:
 
     Its offsets stay behind: they are fitted when training is over.
     """
-    weights = safetensors.torch.load(model.read(WEIGHTS_FILE))
+    weights = read_weights(model)
     weights.pop("offsets", None)
     own = network.state_dict()
     for name in own | weights:

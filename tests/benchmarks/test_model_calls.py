@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
-from benchmarks.model_calls import WARM_UPS, Runs, cell, first_answer, made, random_feed, timed
+from benchmarks.model_calls import WARM_UPS, cell, first_answer, made, random_feed, timed
 from benchmarks.model_gpu import compare, largest_error, on_device
 from operators.errors import BackendUnavailable
 from pipeline.backends import make_backend
-from pipeline.backends.torch import load_network
+from pipeline.backends.torch import Runs, load_network
 from pipeline.engines.cuda_graphs import network_calls
 from pipeline.engines.packing import row_count
 from pipeline.export_report import cases_of
