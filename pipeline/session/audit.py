@@ -17,7 +17,7 @@ from pipeline.session.read import Session
 from pipeline.session.runlog import read_decisions
 
 State = Literal["whole", "open", "unlisted", "damaged", "missing"]
-"""open: its writer did not finish it (.part). unlisted: finished, but without a line. missing: a line without a file."""
+"""open: its writer did not finish it (.part). unlisted: finished, but without a line. missing: a line, with rows, without a file."""
 CHUNK = 1 << 20
 
 
@@ -49,14 +49,14 @@ class Finding:
 
 
 def audit(session: Session) -> Iterator[Finding]:
-    """Every segment there is, then every one that is listed and not there."""
+    """Every segment there is, then every one that is listed with something in it and not there."""
     lines = session.lines()
     seen = set()
     for folder, segment in session.all_segments():
         file = f"{folder}/{segment.name}"
         seen.add(file)
         yield _finding(file, segment, lines.get(file))
-    for file in sorted(lines.keys() - seen):
+    for file in sorted(file for file in lines.keys() - seen if lines[file].rows):
         yield Finding(file=file, state="missing", extent=Extent(), bytes=lines[file].bytes, why="listed but not there")
 
 

@@ -76,6 +76,7 @@ class SegmentLine:
     """A line of segments.jsonl. file: relative, with slashes. start_ns, end_ns: session time covered. rows: of a log; packets of media.
 
     cut: it was finished by `sensorium sessions recover`, not by its writer: something may be missing after it.
+    rows 0: recover found nothing in it that can be read and moved it away.
     """
 
     file: str
@@ -87,15 +88,22 @@ class SegmentLine:
     cut: bool = False
 
 
+def segment_name(file: str) -> SegmentName | None:
+    """Of a file that is called like a segment, with or without .part."""
+    match = _SEGMENT.fullmatch(file)
+    if match is None:
+        return None
+    return SegmentName(engine=int(match["engine"]), actor=int(match["actor"]), number=int(match["number"]), suffix=match["suffix"])
+
+
 def segments(folder: Path, suffix: str = ".arrows") -> list[Segment]:
     """The segments of one folder in order; anything that is not named like one, or is no plain file, is left alone."""
     found = []
     for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
-        match = _SEGMENT.fullmatch(path.name)
-        if match is None or match["suffix"] != suffix or path.is_symlink() or not path.is_file():
+        name = segment_name(path.name)
+        if name is None or name.suffix != suffix or path.is_symlink() or not path.is_file():
             continue
-        name = SegmentName(engine=int(match["engine"]), actor=int(match["actor"]), number=int(match["number"]), suffix=suffix)
-        found.append(Segment(path=path, name=name, closed=match["part"] is None))
+        found.append(Segment(path=path, name=name, closed=not path.name.endswith(PART)))
     return sorted(found, key=lambda segment: (segment.name, segment.closed))
 
 
@@ -103,7 +111,7 @@ def renamed(folder: Path, ending: str) -> list[Path]:
     """What the files are called without `ending` that are segments but for it."""
     paths = sorted(folder.glob(f"*{ending}")) if folder.is_dir() and not folder.is_symlink() else []
     plain = [path.with_name(path.name.removesuffix(ending)) for path in paths if path.is_file() and not path.is_symlink()]
-    return [path for path in plain if _SEGMENT.fullmatch(path.name)]
+    return [path for path in plain if segment_name(path.name) is not None]
 
 
 def stream_folders(folder: Path) -> dict[str, Path]:

@@ -6,12 +6,13 @@ without disk space, segments that were deleted or are damaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from operators.decision import Decision
 from pipeline.session.compare import Comparison
-from pipeline.session.layout import DECISIONS, Segment, segments
+from pipeline.session.layout import DECISIONS, Segment, SegmentName, segment_name, segments
 from pipeline.session.read import Session
 from pipeline.session.rows import Row
 from pipeline.session.runlog import read_decisions
@@ -90,8 +91,18 @@ def _cuts(
             yield Cut(start_ns=ends_ns, end_ns=times[0] if times else EVER_NS, why=f"{what} are missing before {segment.path.name}")
         ends_ns = max([ends_ns, *times])
         before, whole = segment, not session.is_cut(segment, lines)
+    last = found[-1]
     if not whole:
-        yield Cut(start_ns=ends_ns, end_ns=EVER_NS, why=f"{found[-1].path.name} of the {what} was not finished")
+        yield Cut(start_ns=ends_ns, end_ns=EVER_NS, why=f"{last.path.name} of the {what} was not finished")
+    elif any(name > last.name for name in _listed(last.path.parent.relative_to(session.folder), lines)):
+        yield Cut(start_ns=ends_ns, end_ns=EVER_NS, why=f"{what} are missing after {last.path.name}")
+
+
+def _listed(folder: Path, lines: Iterable[str]) -> Iterator[SegmentName]:
+    """The names in `lines` of segments of one folder, whether they are still there or not."""
+    for path in map(PurePosixPath, lines):
+        if path.parent == PurePosixPath(folder) and (name := segment_name(path.name)) is not None:
+            yield name
 
 
 def _decision_rows(segment: Segment) -> Iterator[Row]:

@@ -83,6 +83,8 @@ def _mend(folder: Path, finding: Finding) -> str | None:
         _list(folder, finding, segment.path)
         return "listed: it was finished, but its line was not written"
     if finding.extent.rows == 0:
+        if finding.state == "open":  # first its line: once it is moved, nothing else says that something may be missing there
+            _list(folder, finding, segment.path)
         moved = _quarantine(folder, segment.path)
         return f"nothing in it can be read ({finding.why or 'it is empty'}): moved to {moved}"
     if finding.state == "open" and segment.name.suffix == ".mkv" and not finding.why:

@@ -84,14 +84,14 @@ class Reel(Generic[C]):
         self.finish()
         if self.stopped is not None and not self.resumable:
             return
-        if not self._has_space():
-            return
         with self._guarded():
             self._part = Part(Path(self._recording.folder), self._folder, self._name, self._disk)
             self._drop_left()
             self._name = SegmentName(
                 engine=self._name.engine, actor=self._name.actor, number=self._name.number + 1, suffix=self._name.suffix
             )
+            if not self._has_space():
+                return
             self._content = make(self._part)
             self._start_ns = self._end_ns = at_ns
             self._note_written()

@@ -17,9 +17,10 @@ from pipeline.clock import FakeClock
 from pipeline.session.audit import audit
 from pipeline.session.compare import compare
 from pipeline.session.disk import Disk, File
-from pipeline.session.layout import Recording, SegmentName, segment_lines
+from pipeline.session.layout import Recording, SegmentName, segment_lines, segments
 from pipeline.session.loss import explain
 from pipeline.session.part import Part
+from pipeline.session.read import Session
 from pipeline.session.recover import recover
 from pipeline.session.reel import RETRY_NS, Reel
 from pipeline.session.scribe import ThreadScribe
@@ -42,9 +43,17 @@ def test_an_error_at_any_write_costs_no_decision_and_nothing_before_it(tmp_path:
         assert [d.id for d in notes.decisions] == expected
         assert sum("stopped: Input/output error" in line for line in notes.events()) <= 4  # once for each thing that is recorded
         assert not any(finding.state == "damaged" for finding in audit(session))
-        if session.event_segments():
-            comparison = compare(session.decisions(), replay(story(count=12), tmp_path / str(number)))
-            assert explain(session, comparison, behind_ns=200 * MS).verified
+        assert is_verified(session)
+        recover(session.folder)
+        assert is_verified(Session.open(session.folder))
+
+
+def is_verified(session: Session) -> bool:
+    """What of it can be replayed."""
+    if not session.event_segments():
+        return True
+    comparison = compare(session.decisions(), replay(story(count=12), session.folder))
+    return explain(session, comparison, behind_ns=200 * MS).verified
 
 
 def test_a_session_that_was_cut_off_by_an_error_is_mended_and_then_there_is_nothing_to_mend(tmp_path: Path) -> None:
@@ -79,6 +88,22 @@ def test_too_little_space_stops_the_recording_until_there_is_more(tmp_path: Path
         "recording of events stopped: only 0 MiB of disk are free, 0 are to stay so; decisions go on",
         "recording of events goes on",
     ]
+
+
+def test_a_segment_that_there_is_no_space_for_leaves_a_mark_that_something_is_missing(tmp_path: Path) -> None:
+    clock, disk, said = FakeClock(), FailingDisk(), []
+    reel: Reel = Reel(
+        Recording(folder=str(tmp_path), free_bytes=100), "events", SegmentName(engine=0, actor=0, number=0), disk, clock, said.append
+    )
+    reel.begin(0, _Content)
+    reel.finish()
+    disk.free = 99
+    for tries in range(3):
+        clock.sleep_until(tries * RETRY_NS)
+        reel.begin(0, _Content)
+    first, mark = segments(tmp_path / "events")
+    assert (first.closed, mark.closed) == (True, False)
+    assert mark.path.stat().st_size == 0
 
 
 class StuckDisk(Disk):

@@ -10,7 +10,7 @@ from recordings import record, story
 
 from operators.errors import SessionError
 from pipeline.session.audit import audit
-from pipeline.session.layout import Segment
+from pipeline.session.layout import Segment, segments
 from pipeline.session.lock import SessionLock, is_being_recorded
 from pipeline.session.loss import cuts
 from pipeline.session.read import Session
@@ -62,6 +62,30 @@ def test_a_segment_that_is_listed_and_gone_is_missing(session: Session) -> None:
     session.event_segments()[2].path.unlink()
     assert states(session)["events/0.0-000002.arrows"] == "missing"
     assert [cut.why for cut in cuts(session)] == ["events are missing before 0.0-000003.arrows"]
+
+
+def test_when_the_last_segment_is_gone_the_end_is_cut(session: Session) -> None:
+    *_, before, last = session.event_segments()
+    last.path.unlink()
+    assert [cut.why for cut in cuts(session)] == [f"events are missing after {before.path.name}"]
+
+
+@pytest.mark.parametrize("kept", [0, 100, 1_000_000])
+@pytest.mark.parametrize("what", ["events", "decisions"])
+def test_a_loss_at_the_end_is_a_loss_also_after_mending(session: Session, what: str, kept: int) -> None:
+    """Also where the file that was being written held nothing that can be read, and is moved away."""
+    last = segments(session.folder / what)[-1]
+    lines = (session.folder / "segments.jsonl").read_text().splitlines(keepends=True)
+    (session.folder / "segments.jsonl").write_text("".join(line for line in lines if f"{what}/{last.name}" not in line))
+    last.path.with_name(f"{last.name}.part").write_bytes(last.path.read_bytes()[:kept])
+    last.path.unlink()
+    (before,) = cuts(Session.open(session.folder))
+    assert recover(session.folder)
+    again = Session.open(session.folder)
+    (after,) = cuts(again)
+    assert (after.start_ns, after.end_ns) == (before.start_ns, before.end_ns)
+    assert set(states(again).values()) == {"whole"}
+    assert recover(session.folder) == []
 
 
 def test_a_finished_segment_without_its_line_is_listed(session: Session) -> None:
