@@ -8,6 +8,7 @@ Source: Shapley 1953; as explanation of a model: Lundberg and Lee 2017, "A unifi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import factorial
 
 import numpy as np
@@ -34,10 +35,11 @@ def coalitions(presence: Mapping[str, NDArray[np.float32]]) -> tuple[list[str], 
     return names, made
 
 
-def rows_of(present: Sequence[str], streams: Sequence[str]) -> list[int]:
+@cache
+def rows_of(present: tuple[str, ...], streams: tuple[str, ...]) -> NDArray[np.intp]:
     """Where the rows of `coalitions` are among those of every set of `streams`, there or not; bit i of either is the i-th name."""
-    bits = [list(streams).index(name) for name in present]
-    return [sum((row >> bit & 1) << place for bit, place in enumerate(bits)) for row in range(1 << len(bits))]
+    bits = [streams.index(name) for name in present]
+    return np.array([sum((row >> bit & 1) << place for bit, place in enumerate(bits)) for row in range(1 << len(bits))], np.intp)
 
 
 def gaps(logits: NDArray[np.float32], label: int) -> NDArray[np.float64]:
@@ -55,14 +57,20 @@ def shapley(worth: NDArray[np.float64]) -> NDArray[np.float64]:
     count = len(worth).bit_length() - 1
     if len(worth) != 1 << count:
         raise ContractError(f"shapley wants the worth of all 2 ** n coalitions, got {len(worth)}")
-    rows = np.arange(len(worth))
-    size = np.array([int(row).bit_count() for row in rows])
-    chance = np.array([factorial(s) * factorial(max(0, count - s - 1)) / factorial(max(1, count)) for s in range(count + 1)])
-    values = np.zeros(count)
-    for player in range(count):
-        without = rows[(rows >> player & 1) == 0]
-        values[player] = np.sum(chance[size[without]] * (worth[without | 1 << player] - worth[without]))
-    return values
+    return np.asarray(_shares(count) @ worth)
+
+
+@cache
+def _shares(count: int) -> NDArray[np.float64]:
+    """(n, 2 ** n): of the worth of each coalition, what counts for a player that is in it, or against one that is not."""
+    shares = np.zeros((count, 1 << count))
+    for row in range(1 << count):
+        size = row.bit_count()
+        for player in range(count):
+            there = row >> player & 1
+            before = size - there  # how many of the others come before the player
+            shares[player, row] = (2 * there - 1) * factorial(before) * factorial(count - before - 1) / factorial(count)
+    return shares
 
 
 def attribution(names: Sequence[str], logits: NDArray[np.float32], label: int, streams: Sequence[str]) -> dict[str, float]:

@@ -90,17 +90,6 @@ class LocalCorrelation(nn.Module):
         delayed = torch.stack([right[:, lag : lag + steps] for lag in range(2 * self.lags + 1)], dim=2)  # (B, T, 2L + 1, V, d)
         return (left.unsqueeze(2) * delayed).sum(-1).flatten(2)  # (B, T, (2L + 1) * V)
 
-    def product(self, a: Tensor, b: Tensor, a_presence: Tensor, b_presence: Tensor) -> Tensor:
-        """What `forward` gives, but for rounding, of one view: every step with every step in one matrix product, and a band cut from it.
-
-        Fewer operations; `forward` stays as it is because the last bits of decisions hang on it.
-        """
-        steps, lags = a.shape[1], self.channels
-        left, right = (side.squeeze(2) for side in self.vectors(a, b, a_presence, b_presence))  # (B, T, d)
-        every = left @ F.pad(right, (0, 0, self.lags, self.lags)).transpose(1, 2)  # (B, T, L + T + L)
-        skewed = F.pad(every.flatten(1), (0, steps)).reshape(-1, steps, steps + lags)  # rows of one more: row t begins at its own step t
-        return skewed[:, :, :lags]
-
     def vectors(self, a: Tensor, b: Tensor, a_presence: Tensor, b_presence: Tensor) -> tuple[Tensor, Tensor]:
         """What is compared: unit vectors (B, T, V, d) of either side, zeros where a step is missing."""
         return self._unit(self.left(a), a_presence), self._unit(self.right(b), b_presence)

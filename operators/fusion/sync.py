@@ -7,7 +7,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from operators.errors import ContractError
 from operators.fusion import Layout
@@ -45,67 +44,64 @@ class SyncHead(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
-        filled = {name: fill(features[name], presence[name]) for name, fill in self.fill.items()}  # (B, T, W) each
-        context = {name: block(filled[name]) for name, block in self.context.items()}  # (B, T, W) each
-        agreement = [
-            loud.exp() * agree(context[a], context[b], presence[a], presence[b])  # (B, T, lags)
-            for loud, agree, (a, b) in zip(self.loudness, self.agree, self.pairs, strict=True)
-        ]
-        present = [presence[name].unsqueeze(-1) for name in self.names]  # (B, T, 1) each
-        joined = self.join(torch.cat([*context.values(), *present, *agreement], dim=2))  # (B, T, W)
-        parts = [self.pool(self.trunk(joined)), *(filled[name][:, 0] for name in self.single)]  # (B, 2 W), (B, W) each
+        filled, context, agreement = self._by_stream(features, presence)
+        joined = torch.cat([*context.values(), *self._present(presence), *agreement], dim=2)
+        parts = [self._verdict(joined), *(filled[name][:, 0] for name in self.single)]  # (B, 2 W), (B, W) each
         return self.read_out(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
 
     def coalitions(self, features: dict[str, Tensor], presence: dict[str, Tensor]) -> Tensor:
-        """(B, 2 ** inputs, outputs), see `operators.fusion`; the row of all inputs is there too. Only the last layers see every row."""
-        filled = {name: fill(features[name], presence[name]) for name, fill in self.fill.items()}  # (B, T, W) each
-        pooled = self._pooled(filled, presence)  # (B, 1, 2 W) each
+        """(B, 2 ** inputs, outputs), see `operators.fusion`: streams by themselves once, behind them once for each set of timed inputs.
+
+        The last row, of all inputs, is computed as in `forward`, by the same operations on the same shapes.
+        """
+        filled, context, agreement = self._by_stream(features, presence)
+        verdicts = self._verdicts(context, presence, agreement)  # (B, 1, 2 W) each
         rows, bits = range(1 << len(filled)), {name: bit for bit, name in enumerate(filled)}
         timed = [sum((row >> bits[name] & 1) << bit for bit, name in enumerate(self.names)) for row in rows]
-        parts = [torch.cat([pooled[chosen] for chosen in timed], dim=1)]  # (B, rows, 2 W)
+        parts = [[verdicts[chosen] for chosen in timed]]
         for name in self.single:
             kinds = self._null(name, 1).expand_as(filled[name]), filled[name]
-            parts.append(torch.cat([kinds[row >> bits[name] & 1] for row in rows], dim=1))  # (B, rows, W)
-        return self.read_out(torch.cat(parts, dim=2))  # type: ignore[no-any-return]
+            parts.append([kinds[row >> bits[name] & 1] for row in rows])  # (B, 1, W) each
+        some = self.read_out(torch.cat([torch.cat(part[:-1], dim=1) for part in parts], dim=2))  # (B, rows - 1, outputs)
+        every = self.read_out(torch.cat([part[-1][:, 0] for part in parts], dim=1))  # (B, outputs)
+        return torch.cat([some, every.unsqueeze(1)], dim=1)
 
-    def _pooled(self, filled: dict[str, Tensor], presence: dict[str, Tensor]) -> list[Tensor]:
-        """(B, 1, 2 W) for every set of timed inputs; bit i of its number is the i-th of them.
-
-        A context is that of the input or that of its absence, computed once each, and so is agreement; the trunk sees each set once.
-        """
-        joined = self._joined(filled, presence)
-        # Without any input it is the same in every window: a constant, which engines compute when they load the graph.
-        none = self.pool(self.trunk(joined[0])).unsqueeze(1).expand(joined[-1].shape[0], -1, -1)
-        some = self.pool(self.trunk(torch.stack(joined[1:], dim=1).flatten(0, 1)))  # (B * sets, 2 W)
-        return [none, *some.reshape(-1, len(joined) - 1, some.shape[1]).split(1, dim=1)]
-
-    def _joined(self, filled: dict[str, Tensor], presence: dict[str, Tensor]) -> list[Tensor]:
-        """(B, T, W) for every set of timed inputs; for none of them (1, T, W).
-
-        The join is a sum: of what each input brings, there or not, and of what each pair does where both are there.
-        """
-        context = {name: block(filled[name]) for name, block in self.context.items()}  # (B, T, W) each
-        absent = {name: block(self._null(name, filled[name].shape[1])) for name, block in self.context.items()}  # (1, T, W) each
+    def _by_stream(
+        self, features: dict[str, Tensor], presence: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
+        """filled and context, (B, T, W) each, and for every pair how far the two agree, (B, T, lags) each."""
+        filled = {name: fill(features[name], presence[name]) for name, fill in self.fill.items()}
+        context = {name: block(filled[name]) for name, block in self.context.items()}
         agreement = [
-            cast(LocalCorrelation, agree).product(context[a], context[b], presence[a], presence[b])  # (B, T, lags)
-            for agree, (a, b) in zip(self.agree, self.pairs, strict=True)
+            loud.exp() * agree(context[a], context[b], presence[a], presence[b])
+            for loud, agree, (a, b) in zip(self.loudness, self.agree, self.pairs, strict=True)
         ]
-        count = len(self.names)
-        sizes = [self.join.out_features] * count + [1] * count + [pair.shape[-1] for pair in agreement]
-        shares = torch.split(self.join.weight, sizes, dim=1)
-        gone = [F.linear(absent[name], share) for name, share in zip(self.names, shares, strict=False)]
-        there = [F.linear(context[name], share) for name, share in zip(self.names, shares, strict=False)]
-        told = [presence[name].unsqueeze(-1) * share.squeeze(1) for name, share in zip(self.names, shares[count:], strict=False)]
-        agreed = [
-            F.linear(pair, loud.exp() * share) for pair, loud, share in zip(agreement, self.loudness, shares[2 * count :], strict=True)
+        return filled, context, agreement
+
+    def _present(self, presence: dict[str, Tensor]) -> list[Tensor]:
+        return [presence[name].unsqueeze(-1) for name in self.names]  # (B, T, 1) each
+
+    def _verdict(self, joined: Tensor) -> Tensor:
+        return self.pool(self.trunk(self.join(joined)))  # type: ignore[no-any-return]  # (B, T, joined) -> (B, 2 W)
+
+    def _verdicts(self, context: dict[str, Tensor], presence: dict[str, Tensor], agreement: list[Tensor]) -> list[Tensor]:
+        """(B, 1, 2 W) for every set of timed inputs; bit i of its number is the i-th of them."""
+        there = [*context.values(), *self._present(presence), *agreement]  # (B, T, parts) each
+        absent = [block(self._null(name, context[name].shape[1])) for name, block in self.context.items()]
+        gone = [*absent, *(part.new_zeros(1, *part.shape[1:]) for part in there[len(absent) :])]  # (1, T, parts) each
+        alone = [1 << bit for bit in range(len(self.names))]
+        wanted = [*alone, *alone, *(a | b for a, b in combinations(alone, 2))]  # the sets in which a part is there have these
+        joined = [
+            torch.cat([a if chosen & want == want else b.expand_as(a) for a, b, want in zip(there, gone, wanted, strict=True)], dim=2)
+            for chosen in range(1, (1 << len(alone)) - 1)
         ]
-        joined = []
-        for chosen in range(1 << count):
-            kept = [bit for bit in range(count) if chosen >> bit & 1]
-            terms = [there[bit] + told[bit] if bit in kept else gone[bit] for bit in range(count)]
-            terms += [pair for pair, bits in zip(agreed, combinations(range(count), 2), strict=True) if set(bits) <= set(kept)]
-            joined.append(sum(terms, self.join.bias))
-        return joined
+        # Without any input it is the same in every window: a constant, which engines compute when they load the graph.
+        none = self._verdict(torch.cat(gone, dim=2)).unsqueeze(1).expand(there[0].shape[0], -1, -1)
+        every = self._verdict(torch.cat(there, dim=2)).unsqueeze(1)
+        if not joined:
+            return [none, every]
+        some = self._verdict(torch.stack(joined, dim=1).flatten(0, 1))  # (B * sets, 2 W)
+        return [none, *torch.split(some.reshape(-1, len(joined), some.shape[1]), 1, dim=1), every]
 
     def _null(self, name: str, steps: int) -> Tensor:
         """(1, steps, W): an input that is not there."""

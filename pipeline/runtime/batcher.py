@@ -124,12 +124,8 @@ def _learn(graphs: Graphs, name: str, wanted: Sequence[tuple[Work, Packet]]) -> 
 
 
 def _fuse(graphs: Graphs, works: Sequence[Work], fusable: Sequence[Fusable], encode_ns: int) -> Iterator[tuple[Work, Inferred | Exception]]:
-    begun_ns = graphs.clock.now_ns()
     try:
-        logits = graphs.fuse(*_joined(fusable), [1] * len(works))
-        fuse_ns = graphs.clock.now_ns() - begun_ns
-        made = [_inferred(work, row, encode_ns, fuse_ns) for work, row in zip(works, logits, strict=True)]
-        made = _attributed(graphs, works, fusable, made)
+        made = _inferred(graphs, works, fusable, encode_ns)
     except Exception as error:  # noqa: BLE001 - as above
         yield from _one_by_one(works, error)
         return
@@ -138,26 +134,29 @@ def _fuse(graphs: Graphs, works: Sequence[Work], fusable: Sequence[Fusable], enc
         yield work, one
 
 
-def _inferred(work: Work, logits: Vector, encode_ns: int, fuse_ns: int) -> Inferred:
-    if not np.isfinite(logits).all():
-        raise BackendError(f"window {work.window.index}: the model gave {logits.tolist()}; scores must be finite")
-    return Inferred(logits=logits, encode_ns=encode_ns, fuse_ns=fuse_ns)
-
-
-def _attributed(graphs: Graphs, works: Sequence[Work], fusable: Sequence[Fusable], made: Sequence[Inferred]) -> list[Inferred]:
-    """With the coalitions of those that asked."""
-    asked = [index for index, work in enumerate(works) if work.inference.attribute]
-    if not asked:
-        return list(made)
+def _inferred(graphs: Graphs, works: Sequence[Work], fusable: Sequence[Fusable], encode_ns: int) -> list[Inferred]:
+    """One for each. Whoever asked for every set of its streams has, where the graph for that decides, no need of another."""
     begun_ns = graphs.clock.now_ns()
-    answers = ask(graphs, [fusable[index] for index in asked])
-    took_ns = graphs.clock.now_ns() - begun_ns
-    if not all(np.isfinite(rows).all() for _, rows in answers):
+    asked = [index for index, work in enumerate(works) if work.inference.attribute]
+    apart = [index for index in range(len(works)) if not (graphs.decides and index in asked)]
+    rows: Sequence[Vector] = list(graphs.fuse(*_joined([fusable[index] for index in apart]), [1] * len(apart))) if apart else []
+    fused_ns = graphs.clock.now_ns()
+    answers = dict(zip(asked, ask(graphs, [fusable[index] for index in asked]), strict=True)) if asked else {}
+    attribute_ns = graphs.clock.now_ns() - fused_ns
+    logits = {index: every[-1] for index, (_, every) in answers.items()} | dict(zip(apart, rows, strict=True))
+    made = []
+    for index, work in enumerate(works):
+        if not np.isfinite(logits[index]).all():
+            raise BackendError(f"window {work.window.index}: the model gave {logits[index].tolist()}; scores must be finite")
+        one = Inferred(logits=logits[index], encode_ns=encode_ns, fuse_ns=fused_ns - begun_ns)
+        made.append(_attributed(one, *answers[index], attribute_ns) if index in answers else one)
+    return made
+
+
+def _attributed(made: Inferred, present: Sequence[str], rows: Vector, took_ns: int) -> Inferred:
+    if not np.isfinite(rows).all():
         raise BackendError("the model's scores without some of the streams are not finite")
-    out = list(made)
-    for index, (present, rows) in zip(asked, answers, strict=True):
-        out[index] = replace(made[index], present=present, coalitions=rows, attribute_ns=took_ns)
-    return out
+    return replace(made, present=present, coalitions=rows, attribute_ns=took_ns)
 
 
 def _joined(fusable: Sequence[Fusable]) -> Fusable:

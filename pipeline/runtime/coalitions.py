@@ -12,7 +12,7 @@ from pipeline.runtime.graphs import Graphs, Vector
 Fusable = tuple[dict[str, Vector], dict[str, Vector]]
 """inputs[name]: (1, steps, dim), presence[name]: (1, steps) of one window."""
 Answer = tuple[list[str], Vector]
-"""The streams that are there, and (2 ** streams, outputs), bit i of a row for the i-th of them."""
+"""The streams that are there, and (2 ** streams, outputs), bit i of a row for the i-th of them; the last row is of the window as it is."""
 
 
 def ask(graphs: Graphs, windows: Sequence[Fusable]) -> list[Answer]:
@@ -23,7 +23,10 @@ def ask(graphs: Graphs, windows: Sequence[Fusable]) -> list[Answer]:
 def _shared(graphs: Graphs, window: Fusable) -> Answer:
     inputs, presence = window
     present = [name for name in graphs.inputs if presence[name].any()]
-    return present, graphs.coalitions(inputs, presence)[rows_of(present, list(graphs.inputs))]
+    every = graphs.coalitions(inputs, presence)
+    rows = every[rows_of(tuple(present), tuple(graphs.inputs))]
+    rows[-1] = every[-1]  # the window with all inputs, those that are not there among them: to the bit what `fuse` gives, if `decides`
+    return present, rows
 
 
 def _in_a_batch(graphs: Graphs, windows: Sequence[Fusable]) -> list[Answer]:

@@ -7,7 +7,8 @@ any     at every size of BUCKETS its rows have the bits that they have alone: th
 padded  only at one fixed size (`pipeline.ports.Bucketed`, engines on a GPU): always exactly so many rows, zeros behind the real ones
 one     at none: what belongs together, a packet, a window, the coalitions of a window, is run by itself
 
-The graph that fuses every set of a window's inputs, where there is one, always goes by the last: no decision hangs on it.
+The graph that fuses every set of a window's inputs, where there is one, always goes by the last. It also does that window's `fuse`, where
+its row of all inputs was seen, when it was loaded, to have the bits of that.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Graphs:
     dims      input -> length of its embeddings
     rules     graph -> how it is run in batches
     batches   stage -> size -> how many batches of that size were run
+    decides   the graph that fuses every set gives, for all inputs, what `fuse` does to the bit: whoever asks it need not ask `fuse`
     costs_ns  what one window takes, with one new packet of every input; with True: and all its coalitions
     """
 
@@ -65,6 +67,7 @@ class Graphs:
         self.rules[FUSE] = self._rule(self._fuse_call, self._draw_windows(rng))
         if self.shares:
             self.rules[ATTRIBUTE], self.batches[ATTRIBUTE] = "one", Counter()
+        self.decides = self.shares and self._decides(self._draw_windows(rng))
         self.costs_ns = {asked: self._cost_ns(1, asked) for asked in (False, True)}
         self._eight_ns = max(self._cost_ns(8, False), self.costs_ns[False])
         self._scale = 1.0
@@ -176,6 +179,21 @@ class Graphs:
         alone = (self._padded(call, [array[row : row + 1] for array in full]) for row in range(self._bucket()))
         return all(one.tobytes() == row.tobytes() for one, row in zip(alone, together, strict=True))
 
+    def _decides(self, windows: Sequence[NDArray[Any]]) -> bool:
+        """windows: as of `_draw_windows`; in the n-th of them the inputs are missing whose bit is set in n."""
+        for row in range(BUCKETS[-1]):
+            arrays = [array[row : row + 1] for array in windows]
+            for bit, presence in enumerate(arrays[len(self.inputs) :]):
+                if row >> bit & 1:
+                    presence[:] = 0.0
+            try:
+                every, alone = self._coalitions_call(arrays)[:, -1], self._fuse_call(arrays)
+            except (BackendError, RuntimeError):  # as above
+                return False
+            if every.tobytes() != alone.tobytes():
+                return False
+        return True
+
     def _cost_ns(self, windows: int, coalitions: bool) -> int:
         """On zeros; the shortest of several times, after one that warms up: on a busy machine any of them may be interrupted."""
         return min([self._once_ns(windows, coalitions) for _ in range(1 + TRIES)][1:])
@@ -185,7 +203,8 @@ class Graphs:
         for name, rule in self.inputs.items():
             zeros = [np.repeat(array, windows, axis=0) for array in _zeros(rule)]
             self._timed(encoder(name), self._encode_call(name), zeros)
-        self._timed(FUSE, self._fuse_call, self._blank_windows(windows))
+        if not (coalitions and self.decides):
+            self._timed(FUSE, self._fuse_call, self._blank_windows(windows))
         if coalitions and self.shares:
             self._coalitions_call(self._blank_windows(1))
         elif coalitions and len(self.inputs) <= MOST_STREAMS:  # for more it may not be asked

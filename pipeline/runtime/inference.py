@@ -23,7 +23,8 @@ Steps = Mapping[str, Sequence[Packet | None]]
 class Inferred:
     """logits: (outputs,), finite. encode_ns, fuse_ns: what it took on the injected clock, in whatever company.
 
-    present, coalitions: where attribution was asked for, the streams that are there and the logits of every set of them
+    present, coalitions: where attribution was asked for, the streams that are there and the logits of every set of them, in the last row
+    those of the window; attribute_ns: what that took. fuse_ns is next to nothing where that was all that was run.
     """
 
     logits: Vector

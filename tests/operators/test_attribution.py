@@ -68,6 +68,6 @@ def test_too_many_streams_and_a_game_that_is_not_whole_are_refused():
 
 
 def test_the_rows_of_the_streams_that_are_there_are_found_among_those_of_all_sets():
-    assert rows_of(["a", "b", "c"], ["a", "b", "c"]) == list(range(8))
-    assert rows_of(["a", "c"], ["a", "b", "c"]) == [0, 1, 4, 5]
-    assert rows_of([], ["a", "b"]) == [0]
+    assert rows_of(("a", "b", "c"), ("a", "b", "c")).tolist() == list(range(8))
+    assert rows_of(("a", "c"), ("a", "b", "c")).tolist() == [0, 1, 4, 5]
+    assert rows_of((), ("a", "b")).tolist() == [0]

@@ -8,7 +8,6 @@ import torch
 from operators.errors import ContractError
 from operators.fusion import InputLayout, Layout
 from operators.fusion.concat import ConcatHead
-from operators.fusion.steps import LocalCorrelation
 from operators.fusion.sync import SyncHead
 from operators.network import FusionNetwork
 
@@ -99,11 +98,3 @@ def test_a_head_that_cannot_share_says_so():
     network = FusionNetwork({"a": torch.nn.Identity()}, ConcatHead(of))
     with pytest.raises(ContractError, match=r"ConcatHead has no coalitions\(\)"):
         network.coalitions(*sample(of, ("there",), 1))
-
-
-@pytest.mark.parametrize(("steps", "lags"), [(1, 2), (5, 1), (5, 0), (4, 7)])
-def test_one_product_gives_the_correlation_at_every_delay(steps, lags):
-    layer = LocalCorrelation(W, lags=lags, views=1).double()
-    a, b = torch.randn(2, 3, steps, W).double()
-    there = (torch.rand(2, 3, steps) < 0.7).double()
-    torch.testing.assert_close(layer.product(a, b, *there), layer(a, b, *there), rtol=1e-12, atol=1e-13)

@@ -184,10 +184,52 @@ def test_decisions_are_the_same_to_the_bit_with_and_without_and_in_company(tmp_p
     for window, (_, one) in zip(sessions, company, strict=True):
         ((_, asked),) = infer([Work(inference=Inference(made, attribute=True), window=window)])
         ((_, plain),) = infer([Work(inference=Inference(made), window=window)])
-        assert one.logits.tobytes() == asked.logits.tobytes() == plain.logits.tobytes()
+        assert one.logits.tobytes() == asked.logits.tobytes() == plain.logits.tobytes() == one.coalitions[-1].tobytes()
         assert one.coalitions.tobytes() == asked.coalitions.tobytes()
-        assert one.coalitions[-1] == pytest.approx(plain.logits, abs=1e-5)
         assert plain.coalitions is None
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_whoever_is_asked_why_fuses_once(model: Model, name: str) -> None:
+    made = graphs(model, name)
+    assert made.decides
+    made.batches[FUSE].clear()
+    made.batches[ATTRIBUTE].clear()
+    mixed = [Work(inference=Inference(made, attribute=asked), window=blank(model)) for asked in (True, False, True)]
+    outcomes = [one for _, one in infer(mixed)]
+    assert len({one.logits.tobytes() for one in outcomes}) == 1
+    assert (made.batches[FUSE].total(), made.batches[ATTRIBUTE].total()) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+@pytest.mark.parametrize("missing", [(), ("video",), ("audio",), ("text",), ("video", "audio"), ("video", "audio", "text")])
+def test_the_row_of_all_inputs_has_the_bits_of_fuse(model: Model, name: str, missing: tuple[str, ...]) -> None:
+    made = graphs(model, name)
+    for inputs, presence in windows(model, 20, missing):
+        ((_, rows),) = ask(made, [(inputs, presence)])
+        assert rows[-1].tobytes() == made.fuse(inputs, presence, [1])[0].tobytes()
+
+
+def test_where_it_has_other_bits_fuse_decides(model: Model) -> None:
+    backend = make_backend("onnx", model)
+
+    class Rounding:
+        name, encode, fuse = "rounding", backend.encode, backend.fuse
+
+        def coalitions(self, inputs: Any, presence: Any) -> np.ndarray:
+            return np.nextafter(backend.coalitions(inputs, presence), np.float32(9))
+
+    made = Graphs(model, Rounding(), FakeClock())
+    assert not made.decides
+    ((_, asked),) = infer([Work(inference=Inference(made, attribute=True), window=blank(model))])
+    ((_, plain),) = infer([Work(inference=Inference(made), window=blank(model))])
+    assert asked.logits.tobytes() == plain.logits.tobytes() != asked.coalitions[-1].tobytes()
+
+
+def blank(model: Model) -> AlignedWindow:
+    """Without a packet."""
+    slots = {name: Slot(packets=(), missing="empty", age_ns=None, complete=True) for name in model.spec.inputs}
+    return AlignedWindow(index=0, start_ns=0, end_ns=160 * MS, slots=slots)
 
 
 def test_scores_of_a_set_that_are_not_finite_fail_that_window(model: Model) -> None:
@@ -200,9 +242,7 @@ def test_scores_of_a_set_that_are_not_finite_fail_that_window(model: Model) -> N
             return np.full((1, 8, 3), np.nan, np.float32)
 
     made = Graphs(model, Broken(), FakeClock())
-    slots = {name: Slot(packets=(), missing="empty", age_ns=None, complete=True) for name in model.spec.inputs}
-    nothing = AlignedWindow(index=0, start_ns=0, end_ns=160 * MS, slots=slots)
-    ((_, outcome),) = infer([Work(inference=Inference(made, attribute=True), window=nothing)])
+    ((_, outcome),) = infer([Work(inference=Inference(made, attribute=True), window=blank(model))])
     assert isinstance(outcome, BackendError)
     assert "without some of the streams" in str(outcome)
 
