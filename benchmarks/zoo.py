@@ -24,7 +24,7 @@ import operators.fusion
 from pipeline.clock import SystemClock
 from pipeline.evaluate import Encoded, accuracy, presence_patterns
 from pipeline.model import Model
-from pipeline.train import NORMALISE_OVER, feed_of, hops_of, new_network, split_of
+from pipeline.train import feed_of, hops_of, new_network, split_of
 from pipeline.training.card import machine
 from pipeline.training.config import DATA_VARIABLE, Training
 from pipeline.training.loop import fit
@@ -78,7 +78,7 @@ def run(config: Path, sets: Sequence[str]) -> dict[str, Any]:
     torch.set_num_threads(loop.threads)
     mix, cutter = training.mix(), Cutter(Model(training.folder, spec, ""), chains(spec, training.file, training.folder))
     network, feed = new_network(training), feed_of(mix, cutter, loop)
-    with feed(-2, NORMALISE_OVER) as segments:
+    with feed(-2, loop.sample) as segments:
         sample = list(segments)
     normalise(network, sample)
     parts = {split: split_of(mix, cutter, split, training) for split in ("validation", "test")}

@@ -120,6 +120,28 @@ class WordRow(nn.Module):
         return nn.functional.embedding(x.clamp(0, self.words), self.unit).flatten(1)
 
 
+class Standardised(nn.Module):
+    """A reading as it is, of about deviation 1 by constants of the training set: (N, *shape) -> (N, dim), dim being all its numbers."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, dim: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        if dim != torch.Size(shape).numel():
+            raise ContractError(f"Standardised gives a reading's numbers, so of shape {shape} dim {torch.Size(shape).numel()}, got {dim}")
+        self.register_buffer("mean", torch.zeros(shape[-1]))
+        self.register_buffer("deviation", torch.ones(shape[-1]))
+
+    def set_normalisation(self, mean: Tensor, deviation: Tensor) -> None:
+        """(last axis,) each; what never changes keeps deviation 1."""
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x.to(self.mean.dtype) - self.mean) / self.deviation).flatten(1)
+
+
 class SeriesMLP(nn.Module):
     """One reading of a numeric sensor, (N, channels) -> (N, dim); standardised by constants of the training set.
 

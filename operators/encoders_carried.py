@@ -11,27 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from operators.encoders import Standardised
 from operators.errors import ContractError
-
-
-class Standardised(nn.Module):
-    """A packet as a flat vector of about deviation 1, by constants of the training set: (N, *shape) -> (N, numbers)."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(shape[-1]))
-        self.register_buffer("deviation", torch.ones(shape[-1]))
-
-    def set_normalisation(self, mean: Tensor, deviation: Tensor) -> None:
-        """(last axis,) each; what never changes keeps deviation 1."""
-        self.mean.copy_(mean)
-        self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x.to(self.mean.dtype) - self.mean) / self.deviation).flatten(1)
 
 
 class PacketGRU(nn.Module):
@@ -45,7 +26,7 @@ class PacketGRU(nn.Module):
     def __init__(self, dim: int, shape: tuple[int, ...]) -> None:
         super().__init__()
         numbers = torch.Size(shape).numel()
-        self.standardise = Standardised(shape)
+        self.standardise = Standardised(torch.Size(shape).numel(), shape)
         self.see = nn.Sequential(nn.Linear(numbers, dim), nn.ReLU())
         self.new, self.old = nn.Linear(dim, 3 * dim), nn.Linear(dim, 3 * dim)
 
@@ -76,7 +57,7 @@ class PacketTransformer(nn.Module):
         if memory < 3 or dim % memory or width % heads:
             raise ContractError(f"PacketTransformer wants memory >= 3 and dim = memory x heads x n, got {dim}, {memory} and {heads}")
         self.memory, self.heads, self.scale = memory, heads, (width // heads) ** -0.5
-        self.standardise = Standardised(shape)
+        self.standardise = Standardised(torch.Size(shape).numel(), shape)
         self.token = nn.Linear(torch.Size(shape).numel(), width)
         self.place = nn.Parameter(0.02 * torch.randn(memory - 1, width))  # of the newest token first
         self.query, self.key_value, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)

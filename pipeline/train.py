@@ -37,8 +37,6 @@ from pipeline.training.transforms import chains
 from pipeline.training.validation import validate
 from pipeline.yamltext import Override
 
-NORMALISE_OVER = 24
-"""Segments whose statistics the encoders are set to."""
 MOST_SHOWN = 16
 """Figures by label in the line of an epoch: of many labels, only what is about all of them."""
 
@@ -126,7 +124,7 @@ def _fit(
     spread: Spread,
 ) -> History:
     config = training.config
-    with feed_of(mix, cutter, config.loop)(-2, NORMALISE_OVER) as segments:
+    with feed_of(mix, cutter, config.loop)(-2, config.loop.sample) as segments:
         sample = list(segments)
     if training.start is None:
         normalise(network, sample)

@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from operators.fusion import InputLayout, Layout
 
 
 class Evidence(nn.Module):
-    """One stream: (B, T, D), (B, T) -> (B, outputs), the mean of its steps' evidence by a learned weight for each place in the window.
+    """One stream: (B, T, D), (B, T) -> (B, outputs): the decided step's evidence, and `around` times the mean of the other steps'.
 
-    The weights begin as a bell around the decided step; missing steps have none, whatever the features hold there.
+    Steps that are missing give none, whatever the features hold there.
     """
 
-    def __init__(self, shape: InputLayout, instant_step: int, outputs: int, width: int, dropout: float) -> None:
+    own: Tensor
+
+    def __init__(self, shape: InputLayout, instant_step: int, outputs: int, width: int, around: float, dropout: float) -> None:
         super().__init__()
-        self.tell = nn.Sequential(nn.Linear(shape.dim, width), nn.Dropout(dropout), nn.Linear(width, outputs))
-        self.reach = nn.Parameter(-(torch.arange(shape.steps) - instant_step).abs().float())
+        narrow = [nn.Linear(shape.dim, width)] if width else []
+        self.tell = nn.Sequential(*narrow, nn.Dropout(dropout), nn.Linear(width or shape.dim, outputs))
+        self.around = around
+        self.register_buffer("own", (torch.arange(shape.steps) == instant_step).float(), persistent=False)
 
     def forward(self, x: Tensor, presence: Tensor) -> Tensor:
         told = torch.where(presence.unsqueeze(-1) > 0.5, self.tell(x), torch.zeros(()))  # (B, T, O)
-        weights = F.softplus(self.reach) * presence  # (B, T)
-        return (weights.unsqueeze(-1) * told).sum(1) / (weights.sum(1, keepdim=True) + 1e-6)
+        others = presence * (1 - self.own)  # (B, T)
+        weights = self.own + self.around * others / others.sum(1, keepdim=True).clamp(min=1)
+        return (weights.unsqueeze(-1) * told).sum(1)
 
 
 class EvidenceHead(nn.Module):
     """Logits: a learned prior and the evidence of each stream that is there.
 
     Nothing in it sees two streams or two steps at once, so it has little to overfit with: a few hundred examples will do. It suits what
-    comes in runs (the mood of a speaker, who is at home) and cannot compare streams.
+    comes in runs (the mood of a speaker, who is at home) and cannot compare streams. How far neighbours count is told, not learned: a
+    stream that knows the training labels too well would learn that they do not.
+    width: 0, or the rank of each stream's map. around: what the mean of the other steps counts, the decided one being 1.
     Source: a product of experts, Hinton 2002, of log-linear experts over neighbouring observations.
     """
 
-    def __init__(self, layout: Layout, *, width: int = 32, dropout: float = 0.1) -> None:
+    def __init__(self, layout: Layout, *, width: int = 0, around: float = 0.5, dropout: float = 0.1) -> None:
         super().__init__()
         self.streams = nn.ModuleDict(
             {
-                name: Evidence(shape, layout.instant_step(shape.steps), layout.outputs, width, dropout)
+                name: Evidence(shape, layout.instant_step(shape.steps), layout.outputs, width, around, dropout)
                 for name, shape in layout.inputs.items()
             }
         )

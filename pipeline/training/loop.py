@@ -42,6 +42,7 @@ class LoopConfig(BaseModel):
     steps: int = Field(60, ge=1)
     batch: int = Field(4, ge=1)
     windows: int = Field(24, ge=1)
+    sample: int = Field(24, ge=1, description="drawn at the start to count: mean and deviation of inputs, weights of classes")
     optimiser: Optimiser = "adamw"
     schedule: Schedule = "cosine"
     losses: tuple[LossTerm, ...] = Field(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.encoders import FrameCNN, LogMelCNN, SeriesMLP, TokenBag, WordRow
+from operators.encoders import FrameCNN, LogMelCNN, SeriesMLP, Standardised, TokenBag, WordRow
 from operators.errors import ContractError
 
 RNG = np.random.default_rng(0)
@@ -75,6 +75,14 @@ def test_normalisation_constants_are_part_of_the_weights():
     series = SeriesMLP(8, (2,))
     series.set_normalisation(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 3.0]))
     assert series.state_dict()["deviation"].tolist() == [1.0, 3.0]
+
+
+def test_a_standardised_reading_is_itself_in_deviations_from_the_mean():
+    made = Standardised(4, (2, 2))
+    made.set_normalisation(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 3.0]))
+    assert made(torch.tensor([[[2.0, 5.0], [1.0, -1.0]]])).tolist() == [[1.0, 1.0, 0.0, -1.0]]
+    with pytest.raises(ContractError, match=r"of shape \(2, 2\) dim 4, got 5"):
+        Standardised(5, (2, 2))
 
 
 def test_the_order_of_words_and_the_padding_do_not_matter_but_having_text_does():

@@ -10,9 +10,11 @@ from operators.errors import ContractError
 from operators.fusion import InputLayout, Layout
 from operators.fusion.attention import AttentionHead
 from operators.fusion.concat import ConcatHead
+from operators.fusion.evidence import EvidenceHead
 from operators.fusion.late import LateHead
 from operators.fusion.mean import MeanHead
 from operators.fusion.product import ProductHead
+from operators.fusion.recurrent import BothWays, RecurrentHead
 from operators.fusion.steps import Fill, InstantPool, LocalCorrelation
 from operators.fusion.tensor import TensorHead
 from operators.fusion.weighted import WeightedHead
@@ -56,7 +58,7 @@ def pairs():
 def test_the_heads_that_models_name_are_here_and_take_three_streams():
     taken = {case.values[0] for case in pairs() if case.values[1] is LAYOUTS["three"]}
     assert {ConcatHead, AttentionHead, LateHead} <= taken == set(heads())
-    assert len(taken) == 16
+    assert len(taken) == 17
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +220,37 @@ def test_the_pool_starts_out_centred_on_the_decided_step():
 def test_the_decided_instant_lies_in_a_step(instant, steps, expected):
     layout = Layout(inputs={"a": InputLayout(steps=steps, dim=1)}, labels=2, instant=instant)
     assert layout.instant_step(steps) == expected
+
+
+def test_evidence_counts_in_full_at_the_decided_step_and_around_it_by_the_mean_of_the_steps_that_are_there():
+    made = EvidenceHead(Layout(inputs={"a": InputLayout(steps=4, dim=2)}, labels=2, instant=0.5), around=0.5).eval()
+    made.streams["a"].tell[-1].weight.data = torch.eye(2)
+    torch.nn.init.zeros_(made.streams["a"].tell[-1].bias)
+    x = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [0.0, 8.0], [5.0, 0.0]]])
+    assert made({"a": x}, {"a": torch.tensor([[1.0, 0.0, 1.0, 1.0]])}).tolist() == [[0.5 * (1 + 5) / 2, 8.0]]
+    assert made({"a": x}, {"a": torch.tensor([[0.0, 0.0, 1.0, 0.0]])}).tolist() == [[0.0, 8.0]]
+    assert made({"a": x}, {"a": torch.tensor([[1.0, 0.0, 0.0, 0.0]])}).tolist() == [[0.5, 0.0]]
+
+
+def test_reading_both_ways_is_a_recurrent_unit_forwards_and_one_backwards():
+    made, wanted = BothWays(5), torch.nn.GRU(5, 5, bidirectional=True, batch_first=True)
+    for way, suffix in enumerate(("", "_reverse")):
+        getattr(wanted, f"weight_ih_l0{suffix}").data = made.new[way].T
+        getattr(wanted, f"weight_hh_l0{suffix}").data = made.old[way].T
+        getattr(wanted, f"bias_ih_l0{suffix}").data = made.new_bias[way, 0]
+        getattr(wanted, f"bias_hh_l0{suffix}").data = made.old_bias[way, 0]
+    x = torch.randn(3, 7, 5)
+    torch.testing.assert_close(made(x), wanted(x)[0])
+
+
+def test_a_recurrent_head_hears_of_the_steps_before_and_after_the_decided_one():
+    made = RecurrentHead(LAYOUTS["one sequence"], width=8).eval()
+    x, there = torch.randn(1, 4, 3), {"a": torch.ones(1, 4)}
+    before = made({"a": x}, there)
+    for step in range(4):
+        assert not torch.allclose(made({"a": x + torch.nn.functional.one_hot(torch.tensor(step), 4)[None, :, None]}, there), before)
+
+
+def test_inputs_on_two_time_axes_cannot_be_read_step_by_step():
+    with pytest.raises(ContractError, match=r"RecurrentHead wants inputs on one time axis, got step counts \[4, 8\]"):
+        RecurrentHead(LAYOUTS["two time axes"])
