@@ -54,7 +54,7 @@ def facts(history: History, test: Mapping[str, Any], minutes: float, config: Map
         [
             "## Training",
             "",
-            f"{minutes:.1f} minutes on {machine()}{_more(config)}; seed {config['seed']}; {_epochs(history, config['steps'])}.",
+            f"{minutes:.1f} minutes on {machine()}{_more(config)}; seed {config['seed']}; {_epochs(history, config)}.",
             "",
             f"## Test split ({test['decisions']} decisions)",
             "",
@@ -72,10 +72,13 @@ def _more(config: Mapping[str, Any]) -> str:
     return f"{', on GPU' if config.get('device') == 'cuda' else ''}{f', {processes} processes' if processes > 1 else ''}"
 
 
-def _epochs(history: History, steps: int) -> str:
+def _epochs(history: History, config: Mapping[str, Any]) -> str:
     if not history.epochs:
         return "no epoch: the weights are those it began with, offsets and temperature were fitted anew"
-    return f"{len(history.epochs)} epochs of {steps} steps, the best on validation was number {history.best.number + 1}"
+    made = f"{len(history.epochs)} epochs of {config['steps']} steps"
+    if config.get("keep") == "last":
+        return f"{made}, the last one kept"
+    return f"{made}, the best on validation was number {history.best.number + 1}"
 
 
 def _row(name: str, made: Mapping[str, float | None]) -> str:
