@@ -40,7 +40,7 @@ def test_the_pictures_are_there_and_the_card_shows_them(made):
 @pytest.mark.parametrize(("keep", "said"), [("best", "the best on validation was number 1"), ("last", "the last one kept")])
 def test_the_card_says_which_epoch_was_kept(keep, said):
     history = History([Epoch(number=n, loss=0.0, sync_loss=0.0, score=-n, validation={}) for n in range(3)])
-    test = {"by_presence": {"all": {"accuracy": 0.5}}, "by_condition": {}}
+    test = {"decisions": 5, "by_presence": {"all": {"accuracy": 0.5}}, "by_condition": {}}
     assert f"seed 4; 3 epochs of 7 steps, {said}.\n" in facts(history, test, 1.0, {"seed": 4, "steps": 7, "keep": keep})
 
 
