@@ -17,8 +17,9 @@ from operators.packet import Packet
 from operators.tensorize import packet_array
 from operators.window import AlignedWindow
 from pipeline.runtime.coalitions import Fusable, ask
-from pipeline.runtime.graphs import FUSE, Graphs, Vector
+from pipeline.runtime.graphs import FUSE, Graphs
 from pipeline.runtime.inference import Inference, Inferred, Steps
+from pipeline.runtime.samebits import Vector
 
 MOST = 32
 """Windows in a batch: while one runs, nothing more urgent can begin."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from operators.attribution import coalitions, rows_of
-from pipeline.runtime.graphs import Graphs, Vector
+from pipeline.runtime.graphs import Graphs
+from pipeline.runtime.samebits import Vector
 
 Fusable = tuple[dict[str, Vector], dict[str, Vector]]
 """inputs[name]: (1, steps, dim), presence[name]: (1, steps) of one window."""

@@ -14,25 +14,20 @@ its row of all inputs was seen, when it was loaded, to have the bits of that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from operators.attribution import MOST_STREAMS
-from operators.errors import BackendError
 from operators.tensorize import InputRule
 from pipeline.clock import Clock
 from pipeline.ports import Attributing, Backend, Bucketed
-
-Vector = NDArray[np.float32]
-Rule = Literal["any", "padded", "one"]
-Call = Callable[[Sequence[NDArray[Any]]], Vector]
+from pipeline.runtime.samebits import BUCKETS, Call, Rule, Vector, decides, padded, rule_of
 
 FUSE, ATTRIBUTE = "fuse", "attribute"
 """Among `rules`: the fusion graph, and the one that fuses every set of inputs. An encoder is `encode` and the name of its input."""
-BUCKETS = (1, 2, 4, 8, 16, 32)
 TRIES = 5
 PAYS = 2.0
 """So many times cheaper must a window be in a batch of eight that waiting for others is worth it."""
@@ -62,12 +57,12 @@ class Graphs:
         blank = {name: self._encode_call(name)(_zeros(rule)) for name, rule in self.inputs.items()}
         self.dims = {name: int(made.shape[1]) for name, made in blank.items()}
         self.rules: dict[str, Rule] = {
-            encoder(name): self._rule(self._encode_call(name), _draw(rule, rng)) for name, rule in self.inputs.items()
+            encoder(name): rule_of(self._encode_call(name), _draw(rule, rng), self._bucket()) for name, rule in self.inputs.items()
         }
-        self.rules[FUSE] = self._rule(self._fuse_call, self._draw_windows(rng))
+        self.rules[FUSE] = rule_of(self._fuse_call, self._draw_windows(rng), self._bucket())
         if self.shares:
             self.rules[ATTRIBUTE], self.batches[ATTRIBUTE] = "one", Counter()
-        self.decides = self.shares and self._decides(self._draw_windows(rng))
+        self.decides = self.shares and decides(self._coalitions_call, self._fuse_call, self._draw_windows(rng))
         self.costs_ns = {asked: self._cost_ns(1, asked) for asked in (False, True)}
         self._eight_ns = max(self._cost_ns(8, False), self.costs_ns[False])
         self._scale = 1.0
@@ -124,14 +119,9 @@ class Graphs:
         for size in self.sizes(graph, units):
             part = [array[first : first + size] for array in arrays]
             self.batches[stage][size] += 1
-            made.append(self._padded(call, part) if self.rules[graph] == "padded" else call(part))
+            made.append(padded(call, part, self._bucket()) if self.rules[graph] == "padded" else call(part))
             first += size
         return made[0] if len(made) == 1 else np.concatenate(made)
-
-    def _padded(self, call: Call, arrays: Sequence[NDArray[Any]]) -> Vector:
-        count, bucket = len(arrays[0]), self._bucket()
-        padded = [np.concatenate([array, np.zeros((bucket - count, *array.shape[1:]), array.dtype)]) for array in arrays]
-        return call(padded)[:count]
 
     def _encode_call(self, name: str) -> Call:
         return lambda arrays: self.backend.encode(name, *arrays)
@@ -150,49 +140,7 @@ class Graphs:
     def _bucket(self) -> int:
         return self.backend.bucket if isinstance(self.backend, Bucketed) else 1
 
-    # -- what was seen when it was loaded
-
-    def _rule(self, call: Call, rows: Sequence[NDArray[Any]]) -> Rule:
-        """rows: BUCKETS[-1] random ones."""
-        try:
-            alone = [call([array[row : row + 1] for array in rows]) for row in range(2)]
-            if self._exact(call, rows, alone, 2):  # most that fail do so here, and the rest need not be run
-                alone += [call([array[row : row + 1] for array in rows]) for row in range(2, BUCKETS[-1])]
-                return "any" if all(self._exact(call, rows, alone, size) for size in BUCKETS[2:]) else "one"
-            return "padded" if self._exact_padded(call, rows) else "one"
-        except (BackendError, RuntimeError):  # an engine for single rows, or one that random numbers do not suit
-            return "one"
-
-    def _exact(self, call: Call, rows: Sequence[NDArray[Any]], alone: Sequence[Vector], size: int) -> bool:
-        for first in range(0, len(alone), size):
-            made = call([array[first : first + size] for array in rows])
-            if made.tobytes() != np.concatenate(alone[first : first + size]).tobytes():
-                return False
-        return True
-
-    def _exact_padded(self, call: Call, rows: Sequence[NDArray[Any]]) -> bool:
-        """Rows in a full bucket, in any place of it, have the bits that each has with zeros for company."""
-        if self._bucket() == 1:
-            return False
-        full = [np.resize(array, (self._bucket(), *array.shape[1:])) for array in rows]
-        together = call(full)
-        alone = (self._padded(call, [array[row : row + 1] for array in full]) for row in range(self._bucket()))
-        return all(one.tobytes() == row.tobytes() for one, row in zip(alone, together, strict=True))
-
-    def _decides(self, windows: Sequence[NDArray[Any]]) -> bool:
-        """windows: as of `_draw_windows`; in the n-th of them the inputs are missing whose bit is set in n."""
-        for row in range(BUCKETS[-1]):
-            arrays = [array[row : row + 1] for array in windows]
-            for bit, presence in enumerate(arrays[len(self.inputs) :]):
-                if row >> bit & 1:
-                    presence[:] = 0.0
-            try:
-                every, alone = self._coalitions_call(arrays)[:, -1], self._fuse_call(arrays)
-            except (BackendError, RuntimeError):  # as above
-                return False
-            if every.tobytes() != alone.tobytes():
-                return False
-        return True
+    # -- what it costs
 
     def _cost_ns(self, windows: int, coalitions: bool) -> int:
         """On zeros; the shortest of several times, after one that warms up: on a busy machine any of them may be interrupted."""
@@ -215,7 +163,7 @@ class Graphs:
         first = 0
         for size in self.sizes(graph, [1] * len(arrays[0])):
             part = [array[first : first + size] for array in arrays]
-            self._padded(call, part) if self.rules[graph] == "padded" else call(part)
+            padded(call, part, self._bucket()) if self.rules[graph] == "padded" else call(part)
             first += size
 
     def _blank_windows(self, count: int) -> list[NDArray[Any]]:

@@ -14,7 +14,8 @@ import numpy as np
 from operators.packet import Packet
 from operators.tensorize import Tensorizer
 from operators.window import AlignedWindow
-from pipeline.runtime.graphs import Graphs, Vector
+from pipeline.runtime.graphs import Graphs
+from pipeline.runtime.samebits import Vector
 
 Steps = Mapping[str, Sequence[Packet | None]]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from fakeplan import MS
 from tiny_model import tiny_spec, write_tiny_model
@@ -32,6 +34,15 @@ from pipeline.runtime.graphs import ATTRIBUTE, FUSE, Graphs
 from pipeline.runtime.inference import Inference
 
 SYNC = "operators.fusion.sync:SyncHead"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On a busy machine two threads wait for each other: of seconds they make minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from pipeline.backends import make_backend
 from pipeline.clock import FakeClock
 from pipeline.model import load_model
 from pipeline.runtime.batcher import Ready, Work, choose, infer, launch_ns
-from pipeline.runtime.graphs import BUCKETS, FUSE, Graphs
+from pipeline.runtime.graphs import FUSE, Graphs
 from pipeline.runtime.inference import Inference, Inferred
+from pipeline.runtime.samebits import BUCKETS
 
 MODEL = FakePlan({"cam": Script([]), "mic": Script([])}).model
 
