@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from operators.encoders import Standardised
 from operators.errors import ContractError
+from operators.gates import gated
 
 
 class PacketGRU(nn.Module):
-    """A gated recurrent unit over the packets of a stream, (N, *shape), (N, dim) -> (N, dim): readings, blocks of log-mel frames.
-
-    Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder"; written out, so that it exports to plain products.
-    """
+    """A gated recurrent unit over the packets of a stream, (N, *shape), (N, dim) -> (N, dim): readings, blocks of log-mel frames."""
 
     carries = True
 
@@ -34,11 +32,7 @@ class PacketGRU(nn.Module):
         self.standardise.set_normalisation(mean, deviation)
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        reset, update, fresh = self.new(self.see(self.standardise(x))).chunk(3, dim=1)  # (N, dim) each
-        old_reset, old_update, old_fresh = self.old(before).chunk(3, dim=1)
-        keep = torch.sigmoid(update + old_update)
-        candidate = torch.tanh(fresh + torch.sigmoid(reset + old_reset) * old_fresh)
-        return keep * before + (1 - keep) * candidate
+        return gated(self.new(self.see(self.standardise(x))), self.old(before), before)
 
 
 class PacketTransformer(nn.Module):

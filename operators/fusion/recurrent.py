@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from operators.errors import ContractError
 from operators.fusion import Layout
 from operators.fusion.steps import Fill
+from operators.gates import gated
 
 
 class BothWays(nn.Module):
     """A gated recurrent unit forwards and another backwards over the steps: (B, T, W) -> (B, T, 2 W).
 
-    Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder"; both ways: Schuster and Paliwal 1997. Written out
-    step by step, both directions as one product, so that it exports to plain operations whatever an engine has for recurrent layers.
+    Source: Schuster and Paliwal 1997, "Bidirectional recurrent neural networks". Step by step, both directions as one product, so that it
+    exports to plain operations whatever an engine has for recurrent layers.
     """
 
     def __init__(self, width: int) -> None:
@@ -32,12 +33,7 @@ class BothWays(nn.Module):
         states = []
         for forwards, backwards in zip(steps, reversed(steps), strict=True):
             new = torch.stack([forwards, backwards]) @ self.new + self.new_bias  # (2, B, 3 W)
-            old = state @ self.old + self.old_bias
-            reset, update, fresh = new.chunk(3, dim=2)
-            old_reset, old_update, old_fresh = old.chunk(3, dim=2)
-            keep = torch.sigmoid(update + old_update)
-            candidate = torch.tanh(fresh + torch.sigmoid(reset + old_reset) * old_fresh)
-            state = keep * state + (1 - keep) * candidate
+            state = gated(new, state @ self.old + self.old_bias, state)
             states.append(state)
         told = [torch.cat([there[0], back[1]], dim=1) for there, back in zip(states, reversed(states), strict=True)]
         return torch.stack(told, dim=1)
